@@ -1,0 +1,31 @@
+"""A job group: a learner and two actors start together, talk over a socket and end together.
+
+Run it with `xmanager launch examples/actor_learner/launcher.py`.
+"""
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from xmanager import xm, xm_local
+
+HERE = Path(__file__).resolve().parent
+
+
+def python_program(name: str) -> xm.Packageable:
+    return xm.binary(xm_local.Local.Spec(), path=sys.executable, args=[str(HERE / name)])
+
+
+with xm_local.create_experiment('actor-learner') as experiment:
+    learner, actor = experiment.package([python_program('learner.py'), python_program('actor.py')])
+    for learning_rate in (0.05, 0.2):
+        talk = {'address': uuid4().hex}  # Where the three of a unit meet.
+        experiment.add(
+            xm.JobGroup(
+                learner=xm.Job(
+                    learner, xm_local.Local(), args={**talk, 'learning_rate': learning_rate}
+                ),
+                actor_1=xm.Job(actor, xm_local.Local(), args={**talk, 'seed': 1}),
+                actor_2=xm.Job(actor, xm_local.Local(), args={**talk, 'seed': 2}),
+            )
+        )

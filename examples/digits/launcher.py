@@ -1,0 +1,49 @@
+"""A sweep on real data: 12 small networks learn handwritten digits and are ranked in a table.
+
+Run it with `xmanager launch examples/digits/launcher.py`.
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from xmanager import xm, xm_local
+
+TRAIN = Path(__file__).resolve().with_name('train.py')
+LEARNING_RATES = (0.0003, 0.003, 0.03)
+WIDTHS = (16, 64)
+SEEDS = (1, 2)
+
+with xm_local.create_experiment('digits') as experiment:
+    [train] = experiment.package(
+        [
+            xm.binary(
+                xm_local.Local.Spec(),
+                path=sys.executable,
+                args=[str(TRAIN)],
+                # Units run side by side, one a CPU: more threads would only fight.
+                env_vars={'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'},
+            )
+        ]
+    )
+    for learning_rate, width, seed in itertools.product(LEARNING_RATES, WIDTHS, SEEDS):
+        experiment.add(
+            xm.Job(train, xm_local.Local(), name='train'),
+            args={'args': {'learning_rate': learning_rate, 'width': width, 'seed': seed}},
+        )
+
+# Leaving the `with` has waited for every unit. What each one wrote is in the folder of its job.
+results = []
+for unit_id, unit in experiment.work_units.items():
+    [job] = unit.jobs
+    result = json.loads((job.output_dir / 'result.json').read_text())
+    results.append((result['accuracy'], unit_id, unit.args['args']))
+
+print('\nrank  accuracy  unit  learning_rate  width  seed')
+ranked = sorted(results, key=lambda result: (-result[0], result[1]))
+for rank, (accuracy, unit_id, given) in enumerate(ranked, start=1):
+    print(
+        f'{rank:4}  {accuracy:8.1%}  {unit_id:4}'
+        f'  {given["learning_rate"]:13}  {given["width"]:5}  {given["seed"]:4}'
+    )

@@ -1,0 +1,151 @@
+"""The contract between the supervisor and the engines that run units: the one page a back end's author reads.
+
+A back end turns a `Unit` (1..n tasks that start and stop together) into something that runs, says how it fares, and
+stops it. It keeps no state that matters: whatever it must know after a crash it finds again by the unit's `key`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+KEY_VARIABLE = 'XM_KEY'
+"""Environment variable that marks every process of a unit with the unit's key."""
+
+
+@attrs.frozen
+class Task:
+    """One job of a unit, ready to run.
+
+    `env` holds what the user set, by value; `secrets` maps a variable to the name under which the supervisor's own
+    environment has its value. `requirements` are amounts by lower-case resource name (`cpu` in cores, `ram` in bytes,
+    `local_gpu` in devices), empty when nothing was stated. `options` are the executor's settings as JSON values.
+    """
+
+    name: str
+    full_name: str
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    secrets: Mapping[str, str] = attrs.field(factory=dict)
+    requirements: Mapping[str, float] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    executable: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Unit:
+    """What is submitted: tasks that start and stop together.
+
+    `label` names the unit in its experiment: `'3'` for work unit 3, `'a1'` for auxiliary unit 1. `key` is unique for
+    each attempt over all experiments of all homes. `folder` belongs to the unit alone.
+    """
+
+    experiment_id: int
+    label: str
+    attempt: int
+    key: str
+    folder: Path
+    tasks: tuple[Task, ...]
+
+    def task_folder(self, task: Task) -> Path:
+        """The folder of one task: `output.log`, `out/` and what the back end adds."""
+        return self.folder / task.name
+
+
+@attrs.frozen
+class Capacity:
+    """What a back end can hold at once; amounts by resource name, in the units of `Task.requirements`.
+
+    `devices` lists the identities behind a countable resource, e.g. `{'local_gpu': ('0', '1')}`.
+    """
+
+    amounts: Mapping[str, float]
+    devices: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+Grant = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""Devices given to each task of a unit: `{'train': {'local_gpu': ('0', '1')}}`."""
+
+
+@attrs.frozen
+class Submitted:
+    """The engine took the unit; `ref` is what the engine calls it."""
+
+    ref: str
+
+
+@attrs.frozen
+class Rejected:
+    """The engine will never run this unit; `reason` is one sentence for the user, `task` the job at fault."""
+
+    reason: str
+    task: str = ''
+
+
+@attrs.frozen
+class TaskObservation:
+    """How one task fares. Times are seconds since the epoch; `max_rss` is bytes.
+
+    `state` is `running`, `exited` (then `exit_code`, or `signal` if one killed it, is set), or `vanished` when the
+    task has ended and nobody can know how. `reason` adds what the numbers don't tell: `'timed out after 2.0 s'`.
+    """
+
+    state: str
+    exit_code: int | None = None
+    signal: int | None = None
+    ended_at: float | None = None
+    max_rss: int | None = None
+    user_seconds: float | None = None
+    system_seconds: float | None = None
+    reason: str = ''
+
+
+Observation = Mapping[str, TaskObservation]
+"""What is known of each task of a submitted unit, by task name."""
+
+
+class Backend(Protocol):
+    """The verbs of an engine. All may be called again with the same arguments without harm."""
+
+    @property
+    def period(self) -> float:
+        """Seconds between two calls of `observe` when nothing else wakes the supervisor."""
+
+    @property
+    def busy(self) -> bool:
+        """Units whose end was told have left something that is still being cleaned up.
+
+        A supervisor with nothing else to do calls `observe` until this is False before it leaves.
+        """
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Raises ExecutorError with one sentence if these tasks together can never run here. Called at `add`."""
+
+    def capacity(self) -> Capacity | None:
+        """What can run at once, or None when the engine queues by itself."""
+
+    def demand(self, tasks: Sequence[Task]) -> Mapping[str, Mapping[str, float]]:
+        """What each task (by name) takes out of the capacity while it runs."""
+
+    def render(self, unit: Unit, grant: Grant) -> Any:
+        """What `submit` will send, as a value. Pure: touches no file and no engine."""
+
+    def submit(self, requests: Sequence[Any]) -> Sequence[Submitted | Rejected]:
+        """Starts the units, one answer for each request, in order."""
+
+    def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
+        """References of those units, by key, that were submitted at any time: running, ended or vanished."""
+
+    def observe(self, refs: Mapping[str, Unit]) -> Mapping[str, Observation]:
+        """What is known of the submitted units, by reference. One call serves all; it never blocks."""
+
+    def stop(self, refs: Mapping[str, Unit], grace: float | None) -> None:
+        """Asks the units to end and returns at once; what still runs after the grace time (seconds) is killed.
+
+        `grace` None means each task's own. A unit has stopped when `observe` says so of all its tasks, and then no
+        process of it is left.
+        """

@@ -1,0 +1,1 @@
+"""Runs units as processes of this machine."""

@@ -1,0 +1,107 @@
+"""What users write to run a job on this machine: `xm_local.Local` and its options."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import attrs
+
+from xmanager.xm.executables import Executor, ExecutorSpec
+from xmanager.xm.resources import JobRequirements
+
+Ports = Mapping[int | str, Any]
+"""Docker's own form: a port of the container (`80` or `'80/udp'`) to a port of the host, a list or an address."""
+
+
+@attrs.define(slots=False)
+class LocalSpec(ExecutorSpec):
+    """Packages for this machine."""
+
+    backend: ClassVar[str] = 'local'
+
+
+@attrs.define(slots=False)
+class DockerOptions:
+    """How a container runs: `ports` of the container to the host's, `volumes` of the host to paths in the container.
+
+    `mount_gcs_path` mounts `~/gcs` at `/gcs` where it exists; `interactive` runs it with a terminal.
+    """
+
+    ports: Ports | None = None
+    volumes: dict[str, str] | None = None
+    mount_gcs_path: bool = True
+    interactive: bool = False
+
+
+def _duration(name: str, value: float | timedelta | None) -> float | None:
+    """A duration in seconds; None stays None. Raises TypeError or ValueError with one sentence."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f'Local({name}={value!r}): expected seconds, a timedelta or None.')
+    if not math.isfinite(value) or value < 0 or (name == 'timeout' and value == 0):
+        raise ValueError(
+            f'Local({name}={value!r}): expected a {"positive" if name == "timeout" else "non-negative"}, '
+            'finite number of seconds.'
+        )
+    return float(value)
+
+
+def _check_timeout(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _duration('timeout', value)
+
+
+def _check_grace(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _duration('grace', value)
+
+
+def _check_requirements(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, JobRequirements):
+        raise TypeError(
+            f'Local(requirements={value!r}): expected xm.JobRequirements(...), e.g. with local_gpu=1.'
+        )
+
+
+def _check_cwd(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f'Local(cwd={value!r}): expected a path as a string, or None.')
+
+
+@attrs.define(slots=False)
+class Local(Executor):
+    """Runs a job on this machine, when the resources it asks for are free.
+
+    `timeout` ends the job when it has run for that long, `grace` is the time it has between TERM and KILL (10 s
+    unless stated); both in seconds or as a timedelta. `cwd` is the folder it starts in. Without
+    `experimental_stream_output` its output goes to its log only, not to the launcher's terminal.
+    """
+
+    backend: ClassVar[str] = 'local'
+    Spec: ClassVar[type[LocalSpec]] = LocalSpec
+
+    requirements: JobRequirements = attrs.field(
+        factory=JobRequirements, validator=_check_requirements
+    )
+    docker_options: DockerOptions | None = None
+    experimental_stream_output: bool = True
+    timeout: float | timedelta | None = attrs.field(default=None, validator=_check_timeout)
+    grace: float | timedelta | None = attrs.field(default=None, validator=_check_grace)
+    cwd: str | None = attrs.field(
+        default=None,
+        converter=lambda cwd: os.fspath(cwd) if isinstance(cwd, os.PathLike) else cwd,
+        validator=_check_cwd,
+    )
+
+    def options(self) -> dict[str, Any]:
+        """The settings as `Task.options`: JSON values, durations in seconds, None for what was left to us."""
+        return {
+            'timeout': _duration('timeout', self.timeout),
+            'grace': _duration('grace', self.grace),
+            'stream_output': self.experimental_stream_output,
+        }

@@ -1,0 +1,224 @@
+"""What this process knows of the tasks it started or took over: how each fares and how it ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+from collections.abc import Sequence
+
+import attrs
+
+from xmanager.backend import Observation, Task, TaskObservation, Unit
+from xmanager.backends.local.processes import (
+    Owner,
+    Session,
+    Watch,
+    boot_seconds,
+    read_mark,
+    read_process,
+    seconds,
+    ticks,
+)
+from xmanager.runner.record import Ending, Record, read_record
+
+DEFAULT_GRACE = 10.0
+_RUNNING = TaskObservation('running')
+
+
+@attrs.define(eq=False)
+class Run:
+    """One task and its runner. Process 0 stands for a task that was never started.
+
+    `end` is how it ended; while it is `held` that is not told before it is `clean`: no process of it is left. What
+    was `told` once stays so.
+    `kill_at` (seconds since boot) is set while it is being ended.
+    """
+
+    unit: Unit
+    task: Task
+    pid: int
+    start: int
+    is_child: bool
+    spawner_peak: int = 0
+    end: TaskObservation | None = None
+    ended_ticks: float = float('inf')
+    reason: str = ''
+    held: bool = False
+    clean: bool = False
+    kill_at: float | None = None
+    killed: bool = False
+    told: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        # Its devices are given to the next task as soon as its end is told: nothing of it may still use them.
+        self.held = self.task.requirements.get('local_gpu', 0) > 0
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.unit.key, self.task.name)
+
+    @property
+    def session(self) -> Session:
+        return Session(self.owner, self.start, self.ended_ticks)
+
+    @property
+    def grace(self) -> float:
+        value = self.task.options.get('grace')
+        return DEFAULT_GRACE if value is None else float(value)
+
+    @property
+    def timeout(self) -> float | None:
+        value = self.task.options.get('timeout')
+        return None if value is None else float(value)
+
+    def is_late(self, now: float) -> bool:
+        """It has run for longer than it may, and is not being ended yet. `now` is in seconds since boot."""
+        return (
+            self.timeout is not None
+            and self.kill_at is None
+            and now > seconds(self.start) + self.timeout
+        )
+
+    def record(self) -> Record | None:
+        """What the runner recorded of this attempt."""
+        record = read_record(self.unit.task_folder(self.task) / 'status')
+        return record if record is not None and record.attempt == self.unit.attempt else None
+
+
+@attrs.define(eq=False)
+class UnitRun:
+    """The tasks of one submitted unit."""
+
+    runs: tuple[Run, ...]
+    stopping: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """All tasks have ended and nothing of them is left."""
+        return all(run.end is not None and run.clean for run in self.runs)
+
+    def observation(self) -> Observation:
+        """What may be told of each task; a stopped unit has ended only when nothing of any task is left."""
+        held = self.stopping and not self.is_over
+        return {run.task.name: _tell(run, held) for run in self.runs}
+
+
+def _tell(run: Run, held: bool) -> TaskObservation:
+    if not run.told and (run.end is None or held or (run.held and not run.clean)):
+        return _RUNNING
+    assert run.end is not None
+    run.told = True
+    return attrs.evolve(run.end, reason=run.reason) if run.reason else run.end
+
+
+def format_reference(tasks: Sequence[Task], processes: Sequence[tuple[int, int]]) -> str:
+    """E.g. `'train=123/45678,actor=124/45679'`: each task's runner, by number and start in ticks after boot."""
+    return ','.join(
+        f'{task.name}={pid}/{start}' for task, (pid, start) in zip(tasks, processes, strict=True)
+    )
+
+
+def adopt(ref: str, unit: Unit, watch: Watch) -> UnitRun:
+    """Takes over a unit that another process submitted, or this one before it forgot."""
+    pattern = ','.join(rf'{re.escape(task.name)}=(\d+)/(\d+)' for task in unit.tasks)
+    match = re.fullmatch(pattern, ref)
+    if match is None:
+        raise ValueError(
+            f'{ref!r} is no reference of a local unit with tasks {[t.name for t in unit.tasks]}.'
+        )
+    numbers = [int(number) for number in match.groups()]
+    runs = tuple(
+        Run(unit, task, pid, start, is_child=False)
+        for task, pid, start in zip(unit.tasks, numbers[::2], numbers[1::2], strict=True)
+    )
+    for run in runs:
+        if _is_alive(run):
+            watch.add(run.pid, run.start)
+        else:
+            run.ended_ticks = -1.0  # nobody knows when: its session may be a stranger's by now
+            conclude(run)
+    return UnitRun(runs)
+
+
+def _is_alive(run: Run) -> bool:
+    """The runner still runs. The mark is asked for too: after a reboot the numbers may come again."""
+    process = read_process(run.pid) if run.pid else None
+    if process is None or process.start != run.start:
+        return False
+    mark = read_mark(run.pid)
+    return mark is None or mark.key == run.unit.key
+
+
+def poll_child(run: Run) -> bool:
+    """Looks whether a child of this process has ended, and notes how. True if it just has."""
+    try:
+        pid, status, usage = os.wait4(run.pid, os.WNOHANG)
+    except ChildProcessError:  # somebody else in this process has waited for it
+        run.is_child = False
+        if _is_alive(run):
+            return False
+        conclude(run)
+        return True
+    if pid == 0:
+        return False
+    code = os.waitstatus_to_exitcode(status)
+    record = run.record()
+    ending = record.ending if record is not None else None
+    # A killed runner says nothing of its program, which may still run.
+    run.held = run.held or (ending is None and code < 0)
+    run.end = _exited(
+        ending or (Ending.from_shell(code) if code >= 0 else Ending(signal=-code)),
+        record,
+        usage,
+        run.spawner_peak,
+    )
+    run.ended_ticks = ticks(boot_seconds())
+    return True
+
+
+def conclude(run: Run) -> None:
+    """Notes how a task ended whose runner is gone, from what the runner recorded."""
+    record = run.record()
+    run.ended_ticks = ticks(boot_seconds()) if run.ended_ticks == float('inf') else run.ended_ticks
+    if record is not None and record.ending is not None:
+        run.end = _exited(record.ending, record)
+    elif run.killed:
+        run.end = _exited(Ending(signal=int(signal.SIGKILL)), None)
+    else:
+        run.held = True
+        why = (
+            'its runner was killed or the machine went down' if run.pid else 'it was never started'
+        )
+        run.end = TaskObservation('vanished', reason=why)
+
+
+def _exited(
+    ending: Ending,
+    record: Record | None,
+    usage: resource.struct_rusage | None = None,
+    spawner_peak: int = 0,
+) -> TaskObservation:
+    observation = TaskObservation(
+        'exited',
+        exit_code=ending.exit_code,
+        signal=ending.signal,
+        ended_at=None if record is None else record.written_at,
+    )
+    if usage is None:
+        return observation
+    # Linux counts the spawning process's own peak as the child's before it becomes another program (ru_maxrss
+    # survives exec), so that only a higher peak is the job's for certain.
+    peak = usage.ru_maxrss * 1024
+    return attrs.evolve(
+        observation,
+        max_rss=peak if peak > spawner_peak else None,
+        user_seconds=usage.ru_utime,
+        system_seconds=usage.ru_stime,
+    )
+
+
+def own_peak() -> int:
+    """The highest memory use of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

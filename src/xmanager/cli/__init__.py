@@ -1,0 +1,1 @@
+"""The command `xmanager`: one file a command, loaded when called."""

@@ -1,0 +1,110 @@
+"""The door: loads the command that is called, and turns what goes wrong into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from xmanager.cli import failures
+
+# Command: its one line in `xmanager --help`, so that showing the list loads no command.
+COMMANDS: Final = {
+    'launch': 'Run a launch script.',
+    'list': 'List experiments, the newest first.',
+    'show': 'Show an experiment and its units, or a unit and its jobs.',
+    'logs': 'Print what jobs have printed.',
+    'wait': 'Wait until experiments have ended.',
+    'stop': 'Stop units that have not ended.',
+    'restart': 'Run failed, stopped and lost units again.',
+    'where': 'Print the folder of an experiment, a unit or a job.',
+    'delete': 'Delete experiments with all that they have written.',
+    'supervise': 'Start a supervisor where one is needed.',
+    'doctor': 'Check this machine, the home and the database.',
+    'completion': 'Print the script that makes a shell complete commands.',
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules beside this one, each with a `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f'xmanager.cli.{cmd_name}').command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section('Commands'):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith('-') and not ctx.resilient_parsing:
+            ctx.fail(_no_such_command(name))
+        return super().resolve_command(ctx, args)
+
+
+def _no_such_command(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f'did you mean {close[0]}?' if close else f'there are {", ".join(COMMANDS)}'
+    return f'there is no command {name!r}: {hint}'
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f'xmanager {version("xmanager")}')
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100},
+    epilog='Each command has its own help, with examples: xmanager list --help',
+)
+@click.option(
+    '--version',
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help='Print the version.',
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Launch, run and follow machine learning experiments.
+
+    An experiment is named by its number, such as 12; 12.3 is its work unit 3, 12.a1 its auxiliary unit 1, and
+    12.3.train the job `train` of that unit.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line (`sys.argv` by default) and returns the exit code.
+
+    0: done. 1: not found, or failed. 2: misuse. 130: interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A title in a script that this terminal's encoding lacks must not fail a command.
+        getattr(stream, 'reconfigure', lambda **_: None)(errors='replace')
+    try:
+        code = cli.main(args, prog_name='xmanager', standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:
+        return failures.report(error)
+    return code if isinstance(code, int) else 0

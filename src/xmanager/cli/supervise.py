@@ -1,0 +1,44 @@
+"""`xmanager supervise`: starts a supervisor where one is needed, after a reboot for instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from xmanager.cli import session, waiting, wording
+from xmanager.cli.parameters import addresses as takes_addresses
+
+if TYPE_CHECKING:
+    from xmanager.cli.address import Address
+    from xmanager.store import Store
+
+
+@click.command()
+@takes_addresses(1)
+def command(addresses: tuple[Address, ...]) -> None:
+    """Start a supervisor where one is needed: one that died, with its machine perhaps, is replaced.
+
+    Units that still run are found and followed, queued ones started. Where a supervisor is at work, nothing changes.
+
+    \b
+    Examples:
+      xmanager supervise 12
+    """
+    with session.open_store() as store:
+        for experiment_id in waiting.experiments_of(addresses):
+            click.echo(_supervise(store, experiment_id))
+
+
+def _supervise(store: Store, experiment_id: int) -> str:
+    from xmanager.store.values import ACTIVE_STATES
+
+    record = store.experiment(experiment_id)
+    active = {state: n for state, n in record.counts.items() if state in ACTIVE_STATES}
+    if not active and not store.requests(experiment_id):
+        states = wording.states(record.counts) or 'no units'
+        return f'experiment {experiment_id} needs no supervisor: {states}'
+    from xmanager.launch import wake
+
+    wake(store.home, experiment_id)
+    return f'experiment {experiment_id} is supervised: {wording.states(active) or "a request"}'

@@ -1,0 +1,94 @@
+"""Waiting until units have ended, with a line on the terminal that tells how it stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from xmanager.cli import terminal, wording
+
+if TYPE_CHECKING:
+    from xmanager.cli.address import Address
+    from xmanager.store import Store
+
+_PERIOD: Final = 0.05
+
+Tally = Mapping[str, int]
+
+
+class ProgressLine:
+    """A line on stderr that is written over and over and wiped at the end; nothing where stderr is no terminal."""
+
+    def __enter__(self) -> ProgressLine:
+        self._shown = ''
+        self._visible = terminal.is_terminal(sys.stderr)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._shown:
+            self._write('')
+
+    def show(self, text: str) -> None:
+        """Replaces the line."""
+        text = text[: terminal.width() - 1]
+        if self._visible and text != self._shown:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(f'\r\x1b[2K{text}')
+        sys.stderr.flush()
+        self._shown = text
+
+
+def until_ended(store: Store, addresses: Sequence[Address], what: str) -> Mapping[Address, Tally]:
+    """Waits until no unit of these is active or about to run again; returns how many ended in which state.
+
+    Units that are added to a whole experiment meanwhile are waited for too.
+    """
+    started = time.monotonic()
+    token = None
+    with ProgressLine() as line:
+        while True:
+            if (now := store.change_token()) != token:
+                tallies, token = {where: tally(store, where) for where in addresses}, now
+                total = sum((Counter(one) for one in tallies.values()), Counter())
+                if not _is_active(total) and not _will_restart(store, addresses):
+                    return tallies
+            elapsed = wording.duration(float(int(time.monotonic() - started)))
+            line.show(f'{what}: {wording.states(total)}   {elapsed}')
+            time.sleep(_PERIOD)
+
+
+def tally(store: Store, where: Address) -> dict[str, int]:
+    """Units of an address by state."""
+    if where.label:
+        return {store.unit_by_label(where.experiment_id, where.label).state: 1}
+    return store.counts(where.experiment_id)
+
+
+def experiments_of(addresses: Iterable[Address]) -> list[int]:
+    """The experiments of these addresses, each once, in their order."""
+    return list(dict.fromkeys(where.experiment_id for where in addresses))
+
+
+def _is_active(total: Tally) -> bool:
+    from xmanager.store.values import ACTIVE_STATES
+
+    return bool(total.keys() & ACTIVE_STATES)
+
+
+def _will_restart(store: Store, addresses: Sequence[Address]) -> bool:
+    return any(
+        request.verb == 'restart'
+        for experiment_id in experiments_of(addresses)
+        for request in store.requests(experiment_id)
+    )

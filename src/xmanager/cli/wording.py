@@ -1,0 +1,125 @@
+"""How times, amounts and counts are reckoned and said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from xmanager.store.values import ExperimentRecord
+
+ORDER: Final = (
+    'completed',
+    'failed',
+    'lost',
+    'stopped',
+    'running',
+    'starting',
+    'restarting',
+    'queued',
+    'creating',
+)
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def elapsed(started_at: float | None, ended_at: float | None, now: float) -> float | None:
+    """Seconds from start to end, or so far; None before the start."""
+    if started_at is None:
+        return None
+    return round(max((now if ended_at is None else ended_at) - started_at, 0), 3)
+
+
+def experiment_seconds(record: ExperimentRecord, now: float) -> float | None:
+    """Seconds from creation to the end of the last unit, or so far; None without units."""
+    if record.state == 'empty':
+        return None
+    return elapsed(record.created_at, record.ended_at, now)
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4s`, `12s`, `2m 03s`, `1h 05m`, `3d 4h`; empty when unknown."""
+    if seconds is None:
+        return ''
+    if seconds < 9.95:
+        return f'{max(seconds, 0):.1f}s'
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f'{whole}s'
+    if whole < _HOUR:
+        return f'{whole // _MINUTE}m {whole % _MINUTE:02}s'
+    if whole < _DAY:
+        return f'{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m'
+    return f'{whole // _DAY}d {whole % _DAY // _HOUR}h'
+
+
+def age(at: float, now: float) -> str:
+    """How long ago: `5s ago`, `3h ago`, `12d ago`, and from 30 days on the date."""
+    seconds = max(int(now - at), 0)
+    for unit, size in (('d', _DAY), ('h', _HOUR), ('m', _MINUTE)):
+        if seconds >= size:
+            return day(at) if seconds >= 30 * _DAY else f'{seconds // size}{unit} ago'
+    return f'{seconds}s ago'
+
+
+def day(at: float) -> str:
+    """The day here: `2026-01-31`."""
+    return datetime.fromtimestamp(at).strftime('%Y-%m-%d')
+
+
+def local_time(at: float | None) -> str:
+    """Date and time of this machine's zone, to the second: `2026-01-31 13:05:09`."""
+    return '' if at is None else datetime.fromtimestamp(at).strftime('%Y-%m-%d %H:%M:%S')
+
+
+def iso(at: float | None) -> str:
+    """ISO 8601 in UTC, to the millisecond: `2026-01-31T12:05:09.123Z`."""
+    if at is None:
+        return ''
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec='milliseconds')[:-6] + 'Z'
+
+
+def size(amount: float | None) -> str:
+    """Bytes: `512 B`, `1.5 KiB`, `12 GiB`; empty when unknown."""
+    if amount is None:
+        return ''
+    for unit in ('B', 'KiB', 'MiB', 'GiB', 'TiB'):
+        if abs(amount) < 1024 or unit == 'TiB':
+            break
+        amount /= 1024
+    return f'{amount:.0f} {unit}' if unit == 'B' or amount >= 10 else f'{amount:.1f} {unit}'
+
+
+def states(counts: Mapping[str, int]) -> str:
+    """`10 completed, 2 failed`."""
+    return ', '.join(f'{counts[state]:,} {state}' for state in ORDER if counts.get(state))
+
+
+def counts(by_state: Mapping[str, int]) -> str:
+    """`12: 10 completed, 2 failed`; `0` without units."""
+    total = sum(by_state.values())
+    return f'{total:,}: {states(by_state)}' if total else '0'
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 unit`, `1,200 units`."""
+    return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
+
+
+def arguments(args: Mapping[str, Any]) -> str:
+    """A unit's arguments in one line: `lr=0.1 width=64`, nested by job as `learner.lr=0.1`."""
+    return ' '.join(_flatten(args, ''))
+
+
+def _flatten(value: Any, path: str) -> list[str]:
+    if isinstance(value, Mapping):
+        words = []
+        for key, inner in value.items():
+            # `{'args': …, 'env_vars': …}` is how a job's arguments are kept: the words say nothing more.
+            silent = key in ('args', 'env_vars') and isinstance(inner, Mapping | list | tuple)
+            words += _flatten(inner, path if silent else f'{path}.{key}' if path else str(key))
+        return words
+    if isinstance(value, list | tuple) and not path:
+        return [str(item) for item in value]
+    return [f'{path}={value}'] if path else [str(value)]

@@ -1,0 +1,7 @@
+"""The eager experiment behind `xm.Experiment`: resolve, record, wake the supervisor, follow."""
+
+from __future__ import annotations
+
+from xmanager.launch.wake import wake
+
+__all__ = ['wake']

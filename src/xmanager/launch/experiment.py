@@ -1,0 +1,280 @@
+"""The experiment of `xm_local`: every unit is recorded, the supervisor runs it, the launcher follows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+from xmanager import packaging
+from xmanager.backend import Backend, Task
+from xmanager.backends import load
+from xmanager.launch import settings
+from xmanager.launch.follow import Follower
+from xmanager.launch.resolve import resolve
+from xmanager.launch.terminal import Terminal
+from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, error_of, new_unit_facts
+from xmanager.launch.wake import wake
+from xmanager.launch.writer import UnitWriter
+from xmanager.store import (
+    COMPLETED,
+    CREATING,
+    QUEUED,
+    STOPPED,
+    WORK,
+    ExperimentRecord,
+    NewUnit,
+    Store,
+    UnitRecord,
+)
+from xmanager.store.presence import Lock, Presence
+from xmanager.xm.executables import Executable
+from xmanager.xm.experiment import Experiment, refuse_job_config
+from xmanager.xm.experiment_unit import ExperimentUnit, WorkUnit
+from xmanager.xm.job_operators import populate_job_names, shallow_copy_job_type
+from xmanager.xm.jobs import JobConfig, JobType
+from xmanager.xm.packageables import Packageable
+from xmanager.xm.roles import AuxiliaryUnitRole, ExperimentUnitRole
+
+_INTERRUPTED = 'Ctrl-C at the launcher'
+
+
+class RecordedExperiment(Experiment):
+    """An experiment in the store: what `create_experiment` and `get_experiment` return."""
+
+    def __init__(self, store: Store, record: ExperimentRecord) -> None:
+        super().__init__()
+        self.store = store
+        self._record = record
+        self._added = sum(store.counts(record.id, WORK).values())
+        self._backends: dict[str, Backend] = {}
+        self._followers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Follower] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._session: Session | None = None
+        self.context.annotations.set_title(record.title)
+
+    @property
+    def experiment_id(self) -> int:
+        return self._record.id
+
+    @property
+    def record(self) -> ExperimentRecord:
+        """All that is recorded of the experiment, read afresh."""
+        return self.store.experiment(self.experiment_id)
+
+    @property
+    def work_units(self) -> Mapping[int, WorkUnit]:
+        records = self.store.units(self.experiment_id, kind=WORK, with_tasks=False)
+        units = [RecordedUnit.of(self, record, is_new=False) for record in records]
+        return {unit.work_unit_id: unit for unit in units if isinstance(unit, RecordedWorkUnit)}
+
+    @classmethod
+    def _package(cls, packageables: Sequence[Packageable]) -> list[Executable]:
+        return packaging.package(packageables)
+
+    # Adding.
+
+    def _check_job(self, job: JobType) -> None:
+        if isinstance(job, JobConfig):
+            raise refuse_job_config(job)
+        self.resolve_for(job, None)
+
+    def resolve_for(
+        self, job: JobType, role: ExperimentUnitRole | None
+    ) -> tuple[str, tuple[Task, ...]]:
+        """The back end and the tasks of a job; raises ExecutorError if they can never run."""
+        named = shallow_copy_job_type(job)
+        populate_job_names(named)
+        backend, tasks = resolve(named)
+        if isinstance(role, AuxiliaryUnitRole):
+            tasks = tuple(_beside_the_work(task) for task in tasks)
+        self._backend(backend).check(tasks)
+        return backend, tasks
+
+    def _backend(self, name: str) -> Backend:
+        if name not in self._backends:
+            environ = dict(os.environ)
+            settings.export(environ)
+            self._backends[name] = load(name, environ)
+        return self._backends[name]
+
+    async def _create_unit(
+        self,
+        job: JobType | None,
+        args: Mapping[str, Any],
+        role: ExperimentUnitRole,
+        identity: str,
+    ) -> tuple[ExperimentUnit, bool]:
+        assert self._session is not None
+        backend, tasks = ('', ()) if job is None else self.resolve_for(job, role)
+        new = NewUnit(
+            backend=backend,
+            tasks=tasks,
+            args=args,
+            identity=identity,
+            state=CREATING if job is None else QUEUED,
+            **new_unit_facts(role),
+        )
+        record, is_new = await self._session.writer.add(new)
+        if is_new:
+            self._session.take(record)
+        return RecordedUnit.of(self, record, is_new), is_new
+
+    async def _generator_ended(self, unit: ExperimentUnit, error: BaseException | None) -> None:
+        assert isinstance(unit, RecordedUnit)
+        await unit.commit(error)
+
+    # The context.
+
+    def _entered(self) -> None:
+        settings.export(os.environ)
+        self._session = Session(self)
+        self.wake()
+
+    async def _finish(self, error: BaseException | None) -> list[Exception]:
+        assert self._session is not None
+        return await self._session.finish(error)
+
+    def _interrupt(self) -> None:
+        if self._session is not None:
+            self._session.interrupt()
+
+    def _left(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    # Looking and asking.
+
+    def wake(self) -> None:
+        """Makes sure that a supervisor runs and sees what was written."""
+        wake(self.store.home, self.experiment_id)
+
+    def request_stop(self, unit_ids: list[int], message: str, outcome: str = STOPPED) -> None:
+        """Asks the supervisor to stop these units."""
+        self.store.request(
+            self.experiment_id,
+            unit_ids,
+            'stop',
+            message=message,
+            outcome=outcome,
+            actor=self._record.user,
+        )
+        self.wake()
+
+    async def ended(self, unit_id: int) -> UnitRecord:
+        """The unit as recorded once it has ended."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop and self._session is not None:
+            return await self._session.follower.ended(unit_id)
+        if loop not in self._followers:
+            self._followers[loop] = Follower(self.store, self.experiment_id)
+        return await self._followers[loop].ended(unit_id)
+
+    def note(self, unit_id: int) -> None:
+        """The script has awaited this unit: its failure is no news at the exit."""
+        if self._session is not None:
+            self._session.noted.add(unit_id)
+
+
+class Session:
+    """One stay in the experiment's context: what was added in it, and what the person sees of it."""
+
+    any_entered: ClassVar[bool] = False  # In this process: `xmanager launch` asks for its exit code.
+    any_failed: ClassVar[bool] = False
+    _told: ClassVar[list[Exception]] = []
+
+    @classmethod
+    def told_of(cls, error: Exception) -> bool:
+        """Whether a summary has told the person of this error."""
+        return any(error is told for told in cls._told)
+
+    def __init__(self, experiment: RecordedExperiment) -> None:
+        Session.any_entered = True
+        self._experiment = experiment
+        self._store = experiment.store
+        folder = self._store.home.experiment_folder(experiment.experiment_id)
+        self._lock: Lock | None = Presence(folder).launch()
+        self.terminal = Terminal(experiment.experiment_id)
+        self.follower = Follower(self._store, experiment.experiment_id, self.terminal)
+        self.writer = UnitWriter(self._store, experiment.experiment_id, experiment.wake)
+        self.noted: set[int] = set()
+        self._units: list[int] = []
+        self._interrupted = False
+
+    def take(self, record: UnitRecord) -> None:
+        """Follows a unit that was added here."""
+        self._units.append(record.id)
+        self.terminal.added()
+        self.follower.watch(record.id)
+
+    async def finish(self, error: BaseException | None) -> list[Exception]:
+        """Waits for the units (unless told to detach, or the script failed); returns the errors to raise."""
+        self._say_that_all_is_added()
+        if not self._units:
+            return []
+        if settings.get('detach') and not self._interrupted:
+            return self._leave_behind('detached')
+        if error is not None and not self._is_interrupt(error):
+            return self._leave_behind('the script failed')
+        records = [await self.follower.ended(unit_id) for unit_id in self._units]
+        self.terminal.summary()
+        if any(record.kind == WORK and record.state != COMPLETED for record in records):
+            Session.any_failed = True
+        errors = self._errors(records)
+        Session._told += errors
+        return errors
+
+    def interrupt(self) -> None:
+        """Asks the units to stop, once."""
+        self._interrupted = True
+        if not self._units:
+            return
+        self.terminal.say('Stopping the units; Ctrl-C again leaves at once.')
+        self._experiment.request_stop(list(self._units), _INTERRUPTED)
+
+    def close(self) -> None:
+        self.terminal.close()
+        self._say_that_all_is_added()
+
+    def _say_that_all_is_added(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+            self._experiment.wake()
+
+    def _leave_behind(self, reason: str) -> list[Exception]:
+        self.follower.stop()
+        id = self._experiment.experiment_id
+        records = self._store.units_by_id(self._units, with_tasks=False)
+        if active := sum(record.is_active for record in records):
+            units = '1 unit goes' if active == 1 else f'{active} units go'
+            self.terminal.say(
+                f'experiment {id}: {reason}; {units} on. '
+                f'xmanager show {id} · xmanager logs {id} -f · xmanager stop {id}'
+            )
+        return []
+
+    def _is_interrupt(self, error: BaseException) -> bool:
+        return isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
+
+    def _errors(self, records: list[UnitRecord]) -> list[Exception]:
+        return [
+            error_of(RecordedUnit.of(self._experiment, record, is_new=False), record)
+            for record in records
+            if record.kind == WORK
+            and record.state != COMPLETED
+            and record.id not in self.noted
+            and not self._interrupted
+        ]
+
+
+def _beside_the_work(task: Task) -> Task:
+    """An auxiliary job that states no CPUs takes none of the work's."""
+    return attrs.evolve(task, requirements={'cpu': 0.0, **task.requirements})
+

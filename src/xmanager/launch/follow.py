@@ -1,0 +1,117 @@
+"""Follows the units of an experiment: one look at the store serves all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from xmanager.store import FINAL_STATES, RUNNING, Store, UnitRecord
+
+_QUICK, _SLOW = 0.01, 0.1  # Seconds between two looks: just after a change, and when nothing changes.
+
+
+class Watcher(Protocol):
+    """Who wants to see what happens: the terminal."""
+
+    def started(self, unit: UnitRecord) -> None:
+        """An attempt of the unit runs."""
+
+    def ended(self, unit: UnitRecord) -> None:
+        """The unit has come to a final state."""
+
+    def tick(self) -> None:
+        """Called at every look, changes or not."""
+
+
+class Follower:
+    """Looks at the store while somebody waits or watches. Lives in one event loop."""
+
+    def __init__(self, store: Store, experiment_id: int, watcher: Watcher | None = None) -> None:
+        self._store = store
+        self._experiment_id = experiment_id
+        self._watcher = watcher
+        self._watched: set[int] = set()
+        self._waiting: dict[int, asyncio.Future[UnitRecord]] = {}
+        self._last_event = store.last_event_id(experiment_id)
+        self._token: object = None
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, unit_id: int) -> None:
+        """Shows this unit to the watcher from now on."""
+        self._watched.add(unit_id)
+        self._ensure_running()
+
+    async def ended(self, unit_id: int) -> UnitRecord:
+        """The unit as recorded once it is in a final state."""
+        loop = asyncio.get_running_loop()
+        future = self._waiting.get(unit_id)
+        if future is None:
+            # The future comes before the look: an end between the two is seen by the follower.
+            future = self._waiting[unit_id] = loop.create_future()
+            record = self._store.unit(unit_id)
+            if not record.is_active:
+                self._resolve(record)
+        self._ensure_running()
+        return await asyncio.shield(future)
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def look(self) -> bool:
+        """One look at the store; returns whether something had happened."""
+        token = self._store.change_token()
+        if token == self._token:
+            return False
+        self._token = token
+        events = self._store.events(self._experiment_id, after_id=self._last_event)
+        if not events:
+            return False
+        self._last_event = events[-1].id
+        started = {event.unit_id for event in events if event.to_state == RUNNING}
+        ended = {event.unit_id for event in events if event.to_state in FINAL_STATES}
+        interesting = (started | ended) & (self._watched | self._waiting.keys())
+        for record in self._store.units_by_id(sorted(interesting)):
+            self._tell(record, record.id in started)
+        return True
+
+    def _tell(self, record: UnitRecord, has_started: bool) -> None:
+        watched = self._watcher is not None and record.id in self._watched
+        if watched and has_started:
+            assert self._watcher is not None
+            self._watcher.started(record)
+        if record.is_active:
+            return
+        if watched:
+            assert self._watcher is not None
+            self._watcher.ended(record)
+            self._watched.discard(record.id)
+        self._resolve(record)
+
+    def _resolve(self, record: UnitRecord) -> None:
+        future = self._waiting.pop(record.id, None)
+        if future is not None and not future.done():
+            future.set_result(record)
+
+    def _ensure_running(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        pause = _QUICK
+        while self._waiting or self._watched:
+            try:
+                happened = self.look()
+            except Exception as error:
+                self._fail(error)
+                raise
+            if self._watcher is not None:
+                self._watcher.tick()
+            pause = _QUICK if happened else min(_SLOW, pause * 1.1)
+            await asyncio.sleep(pause)
+
+    def _fail(self, error: Exception) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+        self._waiting.clear()

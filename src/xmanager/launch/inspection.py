@@ -1,0 +1,165 @@
+"""What this machine has, and what may be missing: the findings that `xmanager doctor` prints."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from xmanager import backends
+from xmanager.backend import Capacity
+from xmanager.launch import premises
+from xmanager.launch.findings import BAD, MISSING, OK, WARN, Finding
+from xmanager.store import Home
+from xmanager.xm.errors import XManagerError
+
+_PROBE_SECONDS: Final = 5.0
+
+
+def inspect(home: Home, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Looks at everything, one thing after the other."""
+    yield python()
+    yield from machine(environ)
+    yield from engines(environ)
+    yield premises.home(home)
+    yield premises.database(home)
+
+
+def python() -> Finding:
+    """The interpreter, in which local jobs of PythonPackage run too."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        ours = version('xmanager')
+    except PackageNotFoundError:
+        ours = 'not installed'
+    found = platform.python_version()
+    detail = f'{found}, {sys.executable}, xmanager {ours}'
+    return Finding(
+        'python',
+        OK,
+        detail,
+        facts={'version': found, 'executable': sys.executable, 'xmanager': ours},
+    )
+
+
+def machine(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """CPUs, memory and GPUs, as the local queue counts them."""
+    try:
+        capacity = backends.load('local', environ).capacity() or Capacity({})
+    except XManagerError as error:
+        yield Finding('local', BAD, str(error), 'mend --xm_local_resources')
+        return
+    yield _cpus(capacity)
+    yield _memory(capacity)
+    yield _gpus(capacity, environ)
+
+
+def _cpus(capacity: Capacity) -> Finding:
+    usable = capacity.amounts.get('cpu', 0)
+    installed = os.cpu_count() or 0
+    detail = f'{usable:g} to use'
+    if usable != installed:
+        detail += f', of {installed} (affinity, a cgroup or --xm_local_resources limits them)'
+    return Finding('cpus', OK, detail, facts={'usable': usable, 'installed': installed})
+
+
+def _memory(capacity: Capacity) -> Finding:
+    usable = capacity.amounts.get('ram', 0)
+    return Finding('memory', OK, f'{usable / 2**30:.1f} GiB', facts={'bytes': usable})
+
+
+def _gpus(capacity: Capacity, environ: Mapping[str, str]) -> Finding:
+    count = int(capacity.amounts.get('local_gpu', 0))
+    names = _gpu_names(environ)
+    facts = {'usable': count, 'names': names}
+    if names and not count:
+        advice = 'see CUDA_VISIBLE_DEVICES and --xm_local_resources'
+        return Finding(
+            'gpus', WARN, f'none to use, though nvidia-smi lists {len(names)}', advice, facts
+        )
+    if not count:
+        advice = 'if there is one: install its driver, until nvidia-smi lists it'
+        return Finding('gpus', MISSING, 'none found', advice, facts)
+    return Finding(
+        'gpus', OK, f'{count}: {", ".join(names) or "as --xm_local_resources says"}', facts=facts
+    )
+
+
+def _gpu_names(environ: Mapping[str, str]) -> list[str]:
+    answer = _ask(environ, 'nvidia-smi', '--query-gpu=name', '--format=csv,noheader')
+    return [line.strip() for line in answer.splitlines() if line.strip()]
+
+
+def engines(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Programs that build images or run units elsewhere; none of them is needed to run local programs."""
+    yield _engine(
+        environ, 'docker', 'docker', 'https://docs.docker.com/engine/install', _docker_trouble
+    )
+    yield _engine(environ, 'podman', 'podman', 'https://podman.io/docs/installation')
+    yield _engine(environ, 'slurm', 'sbatch', 'run xmanager on a login node of the cluster')
+    yield _engine(
+        environ,
+        'kubernetes',
+        'kubectl',
+        'https://kubernetes.io/docs/tasks/tools',
+        _kubernetes_trouble,
+    )
+
+
+def _engine(
+    environ: Mapping[str, str],
+    topic: str,
+    program: str,
+    source: str,
+    trouble: Callable[[Mapping[str, str]], tuple[str, str]] = lambda environ: ('', ''),
+) -> Finding:
+    path = shutil.which(program, path=environ.get('PATH'))
+    facts = {'program': program, 'path': path}
+    if path is None:
+        return Finding(
+            topic, MISSING, f'{program} is not on PATH', f'only if you need it: {source}', facts
+        )
+    wrong, advice = trouble(environ)
+    if wrong:
+        return Finding(topic, WARN, f'{path}, but {wrong}', advice, facts)
+    return Finding(topic, OK, path, facts=facts)
+
+
+def _docker_trouble(environ: Mapping[str, str]) -> tuple[str, str]:
+    socket = Path('/var/run/docker.sock')
+    if environ.get('DOCKER_HOST') or environ.get('DOCKER_CONTEXT'):
+        return '', ''
+    if not socket.exists():
+        return f'there is no {socket}: its daemon is not running', 'sudo systemctl start docker'
+    if not os.access(socket, os.R_OK | os.W_OK):
+        return f'{socket} is not yours to use', 'sudo usermod -aG docker "$USER", then log in anew'
+    return '', ''
+
+
+def _kubernetes_trouble(environ: Mapping[str, str]) -> tuple[str, str]:
+    if environ.get('KUBECONFIG') or environ.get('KUBERNETES_SERVICE_HOST'):
+        return '', ''
+    config = Path(environ.get('HOME') or '~').expanduser() / '.kube' / 'config'
+    if config.exists():
+        return '', ''
+    return f'there is no {config}', "get one from your cluster's administrator, or set KUBECONFIG"
+
+
+def _ask(environ: Mapping[str, str], program: str, *arguments: str) -> str:
+    """What a program prints, or nothing if it isn't there, fails or takes too long."""
+    path = shutil.which(program, path=environ.get('PATH'))
+    if path is None:
+        return ''
+    try:
+        done = subprocess.run(
+            [path, *arguments], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ''
+    return done.stdout if done.returncode == 0 else ''

@@ -1,0 +1,102 @@
+"""From a job as the script wrote it to the task that will run: argv, environment, requirements, options."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from xmanager.backend import Task
+from xmanager.store import masking
+from xmanager.xm.arguments import merge_args
+from xmanager.xm.environment import Secret, env_strings
+from xmanager.xm.errors import ExecutorError
+from xmanager.xm.executables import Executor
+from xmanager.xm.job_operators import flatten_jobs
+from xmanager.xm.jobs import Job, JobType
+
+logger = logging.getLogger(__name__)
+
+_warned: set[str] = set()
+
+
+def resolve(job: JobType) -> tuple[str, tuple[Task, ...]]:
+    """The back end's name and the tasks of a job or group whose arguments were applied and names populated.
+
+    Raises ExecutorError for a missing secret and for jobs that can't run together.
+    """
+    jobs = flatten_jobs(job)
+    backends = {_executor(job).backend for job in jobs}
+    if len(backends) != 1:
+        raise ExecutorError(
+            f'The jobs of one group must run on one back end; these ask for {", ".join(sorted(backends))}. '
+            'Add them as units of their own.'
+        )
+    return backends.pop(), tuple(_task(job) for job in jobs)
+
+
+def _executor(job: Job) -> Executor:
+    executor = job.executor
+    if not getattr(executor, 'backend', ''):
+        raise ExecutorError(
+            f'{type(executor).__name__} is no executor that xm_local can run. Use xm_local.Local().'
+        )
+    return executor
+
+
+def _task(job: Job) -> Task:
+    executable: Any = job.executable
+    executor: Any = _executor(job)
+    if not hasattr(executable, 'path'):
+        raise ExecutorError(
+            f'{type(executor).__name__} cannot run the executable {executable.name!r} '
+            f'({type(executable).__name__}). Package it by experiment.package([…]) for this executor.'
+        )
+    environment = env_strings({**executable.env_vars, **job.env_vars})
+    values = {name: value for name, value in environment.items() if isinstance(value, str)}
+    _warn_of_plain_secrets(values)
+    return Task(
+        name=job.name,
+        full_name='',
+        argv=(executable.path, *merge_args(executable.args, job.args).to_list(str_plain)),
+        cwd=os.path.abspath(executor.cwd) if executor.cwd else os.getcwd(),
+        env=values,
+        secrets=_secrets(environment),
+        requirements=_requirements(executor),
+        options=executor.options(),
+        executable=executable.facts(),
+    )
+
+
+def str_plain(value: Any) -> str:
+    """An argument as a process without a shell gets it: byte for byte, a ShellSafeArg too."""
+    return str(getattr(value, 'arg', value))
+
+
+def _requirements(executor: Any) -> dict[str, float]:
+    amounts = executor.requirements.task_requirements
+    return {resource.name.lower(): float(amount) for resource, amount in amounts.items()}
+
+
+def _secrets(environment: Mapping[str, str | Secret]) -> dict[str, str]:
+    secrets = {name: v.name for name, v in environment.items() if isinstance(v, Secret)}
+    for variable, name in secrets.items():
+        if name not in os.environ:
+            raise ExecutorError(
+                f'env_vars[{variable!r}] = xm.Secret({name!r}): {name} is not set in the environment of this script. '
+                f'Run `export {name}=…` first.'
+            )
+    return secrets
+
+
+def _warn_of_plain_secrets(values: Mapping[str, str]) -> None:
+    for name in values:
+        if masking.looks_secret(name) and name not in _warned:
+            _warned.add(name)
+            logger.warning(
+                'env_vars[%r] looks like a secret and is recorded as given (it is masked in every view). '
+                'Give it as xm.Secret(%r) and it is never recorded.',
+                name,
+                name,
+            )

@@ -1,0 +1,144 @@
+"""Runs a launch script as `python script.py` would, and tells what went wrong in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from xmanager.launch import settings
+from xmanager.launch.experiment import Session
+from xmanager.xm.errors import ExperimentUnitError, UsageError, XManagerError
+
+_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+_MACHINERY = (_OURS, f'{os.sep}absl{os.sep}', '<frozen ')
+
+
+@attrs.frozen
+class ScriptFailed(Exception):
+    """A launch script raised. `told` says where and what, in a sentence and the lines that led there."""
+
+    told: str
+    error: BaseException
+
+
+def run_script(path: str, argv: Sequence[str]) -> int:
+    """Runs the script with its flags; ours (`--xm_…`) are taken out of them and set.
+
+    Returns the exit code: 0 only if all work units that it waited for have completed. Raises UsageError for what is
+    no script, ScriptFailed for one that raises.
+    """
+    code = _compile(path)
+    ours, rest = settings.take_flags(_without_dashes(argv))
+    os.environ.update(ours)
+    try:
+        status = _execute(code, path, rest)
+    except ExperimentUnitError as error:
+        if not Session.told_of(error):
+            raise ScriptFailed(_tell(error), error) from error
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise ScriptFailed(_tell(error), error) from error
+    return status or (1 if Session.any_failed else 0)
+
+
+def _without_dashes(argv: Sequence[str]) -> list[str]:
+    """Without the first `--`, which separates our command line from the script's."""
+    arguments = list(argv)
+    if '--' in arguments:
+        arguments.remove('--')
+    return arguments
+
+
+def _compile(path: str) -> types.CodeType:
+    script = Path(path)
+    if not script.exists():
+        raise UsageError(f'{path} does not exist. Give the path of a launch script.')
+    if script.is_dir():
+        raise UsageError(f'{path} is a directory. Give the launch script inside it.')
+    try:
+        return compile(script.read_bytes(), path, 'exec')
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, 'lineno', None)
+        where = f'{path}:{line}' if line else path
+        raise UsageError(f'{where}: {getattr(error, "msg", error)}: not a Python program.') from error
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}.') from error
+
+
+def _execute(code: types.CodeType, path: str, argv: list[str]) -> int:
+    """Runs the code as `__main__`; the process is left as it was found."""
+    module = types.ModuleType('__main__')
+    module.__file__ = os.path.abspath(path)
+    before = sys.argv, sys.path[:], sys.modules['__main__']
+    sys.argv = [path, *argv]
+    sys.path.insert(0, os.path.dirname(module.__file__))
+    sys.modules['__main__'] = module
+    try:
+        exec(code, module.__dict__)
+        main = getattr(module, 'main', None)
+        if callable(main) and '__main__' not in code.co_consts and not Session.any_entered:
+            return _call_main(main, sys.argv)
+        return 0
+    except SystemExit as exit:
+        return _exit_code(exit)
+    finally:
+        sys.argv, sys.path[:], sys.modules['__main__'] = before
+
+
+def _call_main(main: Callable[..., Any], argv: list[str]) -> int:
+    """Calls the `main` of a script that leaves the call to its launcher."""
+    settings.define_absl_flags()
+    if (app := sys.modules.get('absl.app')) is not None:
+        app.run(main, argv=argv)
+    result = main(argv) if _takes_argv(main) else main()
+    return _exit_code(SystemExit(result))
+
+
+def _takes_argv(main: Callable[..., Any]) -> bool:
+    import inspect
+
+    return bool(inspect.signature(main).parameters)
+
+
+def _exit_code(exit: SystemExit) -> int:
+    if exit.code is None:
+        return 0
+    if isinstance(exit.code, int):
+        return exit.code
+    print(exit.code, file=sys.stderr)
+    return 1
+
+
+def _tell(error: BaseException) -> str:
+    """Where in the user's code it was raised, and what it was."""
+    import traceback
+
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in _MACHINERY)
+    ]
+    what = str(error) if isinstance(error, XManagerError) else _named(error)
+    if not frames:
+        return what
+    *outer, last = frames
+    lines = [f'{_short(last)}: {what}']
+    lines += [f'    called from {_short(frame)}: {frame.line}' for frame in reversed(outer)]
+    return '\n'.join(lines)
+
+
+def _named(error: BaseException) -> str:
+    return f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
+
+
+def _short(frame: Any) -> str:
+    path = os.path.relpath(frame.filename)
+    return f'{frame.filename if path.startswith("..") else path}:{frame.lineno}'

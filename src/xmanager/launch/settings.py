@@ -1,0 +1,136 @@
+"""The `--xm_…` flags: one table, read from the command line, from absl where a script uses it, and from `XM_…`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from xmanager.xm.errors import UsageError
+
+_TRUE: Final = frozenset({'1', 'true', 'yes', 'on', 't', 'y'})
+_FALSE: Final = frozenset({'', '0', 'false', 'no', 'off', 'f', 'n'})
+
+
+@attrs.frozen
+class Setting:
+    """One flag `--xm_<name>`, also read from the environment variable `XM_<NAME>`."""
+
+    name: str
+    default: str | bool | int
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return f'xm_{self.name}'
+
+    @property
+    def variable(self) -> str:
+        return f'XM_{self.name.upper()}'
+
+    def parse(self, text: str) -> str | bool | int:
+        """The value that a text stands for; UsageError if it stands for none."""
+        if isinstance(self.default, bool):
+            if text.lower() not in _TRUE | _FALSE:
+                raise UsageError(f'--{self.flag}={text}: expected true or false.')
+            return text.lower() in _TRUE
+        if isinstance(self.default, int):
+            try:
+                return int(text)
+            except ValueError:
+                raise UsageError(f'--{self.flag}={text}: expected a whole number.') from None
+        return text
+
+
+_ALL: Final = (
+    Setting('detach', False, 'Return once all units are added; they run on behind.'),
+    Setting('local_resources', '', "Override what this machine has: 'cpu=8,ram=16GiB,local_gpu=4'."),
+    Setting('launch_script', '', 'The launch script, for paths that are relative to it.'),
+    Setting('build_image_locally', True, 'Build images on this machine.'),
+    Setting('use_docker_command', True, 'Build images by the docker command.'),
+    Setting('show_docker_command_progress', False, 'Show the output of docker builds.'),
+    Setting('wrap_late_bindings', False, 'Accepted for old scripts; late bindings need no wrapping here.'),
+    Setting('cloud_build_timeout_seconds', 1200, 'How long a remote build may take.'),
+    Setting('use_cloud_build_cache', False, 'Use the cache of remote builds.'),
+    Setting('use_kaniko', False, 'Build remotely by kaniko.'),
+    Setting('kaniko_cache_ttl', '336h', 'How long kaniko keeps layers.'),
+    Setting('gcp_service_account_name', 'xmanager', 'Service account of jobs on Google Cloud.'),
+    Setting('k8s_service_account_name', 'default', 'Service account of jobs on Kubernetes.'),
+    Setting('db_yaml_config_path', '', 'YAML file that says which database to use.'),
+    Setting('upgrade_db', False, 'Accepted for old scripts; the database is upgraded when needed.'),
+    Setting('bazel_command', 'bazel', 'The Bazel to run.'),
+    Setting('use_multiplexer', False, 'Accepted for old scripts; see `xmanager logs -f`.'),
+    Setting('open_multiplexer_window', False, 'Accepted for old scripts; see `xmanager logs -f`.'),
+    Setting('subprocess_docker_impl', False, 'Accepted for old scripts.'),
+    Setting('gcs_path', '', 'Where contrib.gcs puts files.'),
+)
+
+SETTINGS: Final[Mapping[str, Setting]] = {setting.name: setting for setting in _ALL}
+
+
+def get(name: str) -> Any:
+    """The value of a setting: as absl parsed it, else from the environment, else the default."""
+    setting = SETTINGS[name]
+    absl_flags = sys.modules.get('absl.flags')
+    if absl_flags is not None and setting.flag in absl_flags.FLAGS:
+        flag = absl_flags.FLAGS[setting.flag]
+        if flag.present:
+            return flag.value
+    text = os.environ.get(setting.variable)
+    return setting.default if text is None else setting.parse(text)
+
+
+def export(environ: MutableMapping[str, str]) -> None:
+    """Writes what differs from the defaults into `environ`, for processes that we start."""
+    for setting in _ALL:
+        value = get(setting.name)
+        if value != setting.default:
+            environ[setting.variable] = str(value)
+
+
+def take_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Splits a command line into our flags (variable → value) and the rest; the rest keeps its order.
+
+    Understands `--xm_x=v`, `--xm_x v`, `--xm_switch`, `--noxm_switch`. What stands after a bare `--` is left alone.
+    """
+    ours: dict[str, str] = {}
+    rest: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == '--':
+            rest.append(argument)
+            rest.extend(arguments)
+            break
+        name, equals, value = argument.lstrip('-').partition('=')
+        negated = name.startswith('noxm_')
+        setting = SETTINGS.get(name.removeprefix('no').removeprefix('xm_'))
+        if setting is None or not argument.startswith('-') or 'xm_' not in name:
+            rest.append(argument)
+            continue
+        if isinstance(setting.default, bool) and not equals:
+            value = 'false' if negated else 'true'
+        elif not equals:
+            value = next(arguments, '')
+        setting.parse(value)
+        ours[setting.variable] = value
+    return ours, rest
+
+
+def define_absl_flags() -> None:
+    """Tells absl of our flags, if the script has imported absl; else does nothing.
+
+    Their defaults are the values in force, so `FLAGS.xm_…` reads right under `xmanager launch` too.
+    """
+    absl_flags = sys.modules.get('absl.flags')
+    if absl_flags is None:
+        return
+    for setting in _ALL:
+        if setting.flag in absl_flags.FLAGS:
+            continue
+        define = {bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer}.get(
+            type(setting.default), absl_flags.DEFINE_string
+        )
+        define(setting.flag, get(setting.name), setting.help)

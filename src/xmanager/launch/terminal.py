@@ -1,0 +1,201 @@
+"""What a person sees while a launch script runs: job output, one line a unit as it ends, progress, a summary.
+
+Job output goes to stdout, all else to stderr, so that a launch can be piped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from xmanager.launch.tail import LogTail, last_lines
+from xmanager.store import (
+    AUXILIARY,
+    COMPLETED,
+    FAILED,
+    FINAL_STATES,
+    LOST,
+    STOPPED,
+    UnitRecord,
+    masking,
+)
+
+_REDRAW = 0.1  # Seconds between two drawings of the progress line.
+_COLOURS = {COMPLETED: '32', FAILED: '31', STOPPED: '33', LOST: '35'}
+_SHOWN_FAILURES = 5
+_SHOWN_LINES = 5
+
+
+class Terminal:
+    """Watches the units of one launch and tells of them."""
+
+    def __init__(
+        self,
+        experiment_id: int,
+        *,
+        out: Any = None,
+        err: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._experiment_id = experiment_id
+        self._out = sys.stdout if out is None else out
+        self._err = sys.stderr if err is None else err
+        self._clock = clock
+        self._live = self._err.isatty()
+        self._began = clock()
+        self._drawn_at = 0.0
+        self._drawn = False
+        self._added = 0
+        self._running: set[int] = set()
+        self._ended: Counter[str] = Counter()
+        self._failures: list[UnitRecord] = []
+        self._tails: dict[int, list[LogTail]] = {}
+        self._broken = False
+
+    def added(self, count: int = 1) -> None:
+        self._added += count
+
+    def started(self, unit: UnitRecord) -> None:
+        self._running.add(unit.id)
+        self._tails[unit.id] = [
+            LogTail(record.folder / 'output.log', f'[{unit.label} {record.task.name}] '.encode())
+            for record in unit.tasks
+            if record.task.options.get('stream_output', True)
+        ]
+
+    def ended(self, unit: UnitRecord) -> None:
+        self._running.discard(unit.id)
+        self._print_output(rest=unit.id)
+        self._tails.pop(unit.id, None)
+        self._ended[unit.state] += 1
+        if unit.state in (FAILED, LOST):
+            self._failures.append(unit)
+        self._say(self._end_line(unit))
+
+    def tick(self) -> None:
+        self._print_output()
+        if self._live and self._clock() - self._drawn_at >= _REDRAW:
+            self._drawn_at = self._clock()
+            self._draw()
+
+    def close(self) -> None:
+        self._erase()
+        self._err.flush()
+
+    def say(self, text: str) -> None:
+        """One line for the person, above the progress line."""
+        self._say(text)
+
+    def summary(self) -> None:
+        """So many completed, failed, stopped; of the failed ones the last lines, and how to see more."""
+        if not self._ended:
+            return
+        counts = ', '.join(
+            self._paint(state, f'{self._ended[state]} {state}')
+            for state in (COMPLETED, FAILED, STOPPED, LOST)
+            if self._ended[state]
+        )
+        for unit in self._failures[:_SHOWN_FAILURES]:
+            self._show_failure(unit)
+        if more := len(self._failures) - _SHOWN_FAILURES:
+            if more > 0:
+                self._say(f'… and {more} more: xmanager show {self._experiment_id}')
+        elapsed = duration(self._clock() - self._began)
+        self._say(f'experiment {self._experiment_id}: {counts} in {elapsed}')
+
+    def _show_failure(self, unit: UnitRecord) -> None:
+        for record in unit.tasks:
+            lines = last_lines(record.folder / 'output.log', _SHOWN_LINES)
+            if not lines or (record.exit_code == 0 and not record.message):
+                continue
+            name = f'{self._experiment_id}.{unit.label}'
+            self._say(f'{self._paint(unit.state, f"unit {unit.label}")} {record.task.name}, last lines:')
+            for line in lines:
+                self._say(f'    {line[:500]}')
+            self._say(f'    more: xmanager logs {name}')
+
+    def _end_line(self, unit: UnitRecord) -> str:
+        kind = 'auxiliary unit' if unit.kind == AUXILIARY else 'unit'
+        began = unit.started_at
+        took = '' if began is None or unit.ended_at is None else duration(unit.ended_at - began)
+        line = f'{kind} {unit.label} {self._paint(unit.state, unit.state)}'
+        if took:
+            line += f' {"in" if unit.state == COMPLETED else "after"} {took}'
+        if unit.message and unit.state != COMPLETED:
+            return f'{line}: {unit.message}'
+        shown = short_args(unit.args)
+        return f'{line}  {shown}' if shown else line
+
+    def _paint(self, state: str, text: str) -> str:
+        return f'\x1b[{_COLOURS[state]}m{text}\x1b[0m' if self._live and state in _COLOURS else text
+
+    def _print_output(self, rest: int | None = None) -> None:
+        tails = self._tails.items() if rest is None else [(rest, self._tails.get(rest, []))]
+        lines = [
+            line for unit_id, all in tails for tail in all for line in tail.read(rest=unit_id == rest)
+        ]
+        if not lines or self._broken:
+            return
+        self._erase()
+        try:
+            self._write_out(b''.join(lines))
+        except OSError:  # Whoever read our output is gone; the units and their logs are not.
+            self._broken = True
+
+    def _write_out(self, data: bytes) -> None:
+        self._out.flush()
+        buffer = getattr(self._out, 'buffer', None)
+        if buffer is None:  # A notebook's stdout.
+            self._out.write(data.decode('utf-8', 'replace'))
+        else:
+            buffer.write(data)
+        self._out.flush()
+
+    def _say(self, text: str) -> None:
+        self._erase()
+        try:
+            self._err.write(f'{text}\n')
+        except OSError:
+            self._live = False
+
+    def _draw(self) -> None:
+        done = sum(self._ended[state] for state in FINAL_STATES)
+        running = len(self._running)
+        parts = [f'{max(0, self._added - done - running)} queued', f'{running} running']
+        parts += [f'{self._ended[s]} {s}' for s in (COMPLETED, FAILED, STOPPED) if self._ended[s]]
+        elapsed = self._clock() - self._began
+        text = f'{" · ".join(parts)} · {duration(elapsed)}'
+        if 0 < done < self._added:
+            text += f' · about {duration(elapsed / done * (self._added - done))} left'
+        self._err.write(f'\r\x1b[K\x1b[2m{text}\x1b[0m')
+        self._err.flush()
+        self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._err.write('\r\x1b[K')
+            self._err.flush()
+            self._drawn = False
+
+
+def short_args(args: Any, limit: int = 100) -> str:
+    """The hyperparameters of a unit in one line, `k=v k=v`; secrets masked."""
+    shown = masking.mask_values(args)
+    inner = shown.get('args', shown) if isinstance(shown, dict) else {}
+    text = ' '.join(f'{k}={v}' for k, v in inner.items()) if isinstance(inner, dict) else str(inner)
+    return text if len(text) <= limit else text[: limit - 1] + '…'
+
+
+def duration(seconds: float) -> str:
+    """A span of time for a person: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
+    if seconds < 10:
+        return f'{max(0.0, seconds):.1f} s'
+    if seconds < 60:
+        return f'{seconds:.0f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest} s'
+    return f'{minutes // 60} h {minutes % 60} min'

@@ -1,0 +1,57 @@
+"""Reads what the runner wrote: which attempt it started, as which process, and how that ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import attrs
+
+_SIGNALS = frozenset(int(number) for number in signal.valid_signals())
+
+
+@attrs.frozen
+class Ending:
+    """How a program ended: by itself with `exit_code`, or by `signal`."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+
+    @classmethod
+    def from_shell(cls, code: int) -> Ending:
+        """From a shell's exit code, where 128 + n stands for signal n (POSIX leaves 128 up; all shells do this)."""
+        if code - 128 in _SIGNALS:
+            return cls(signal=code - 128)
+        return cls(exit_code=code)
+
+
+@attrs.frozen
+class Record:
+    """A runner's status file. `pid` is the runner's; `written_at` is when it was last written to."""
+
+    attempt: int
+    pid: int
+    written_at: float
+    ending: Ending | None = None
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in a status file; None if there is none, or nothing that a runner wrote."""
+    try:
+        with open(path, encoding='ascii', errors='replace') as file:
+            lines = file.read(4096).split('\n')[
+                :-1
+            ]  # what has no newline yet is still being written
+            written_at = os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    match lines[0].split() if lines else []:
+        case ['started', attempt, pid] if attempt.isdecimal() and pid.isdecimal():
+            record = Record(int(attempt), int(pid), written_at)
+        case _:
+            return None
+    match lines[-1].split():
+        case ['exited', code] if code.isdecimal():
+            return attrs.evolve(record, ending=Ending.from_shell(int(code)))
+    return record

@@ -1,0 +1,59 @@
+"""The records of a home: experiments, units, tasks, events and requests. Nobody else talks to the database."""
+
+from xmanager.store.home import Home
+from xmanager.store.sqlite import Patience
+from xmanager.store.states import LEGAL_MOVES
+from xmanager.store.store import Store
+from xmanager.store.values import (
+    ACTIVE_STATES,
+    AUXILIARY,
+    COMPLETED,
+    CREATING,
+    FAILED,
+    FINAL_STATES,
+    LOST,
+    QUEUED,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STATES,
+    STOPPED,
+    WORK,
+    Change,
+    Event,
+    ExperimentRecord,
+    NewExperiment,
+    NewUnit,
+    Request,
+    TaskRecord,
+    UnitRecord,
+)
+
+__all__ = [
+    'ACTIVE_STATES',
+    'AUXILIARY',
+    'COMPLETED',
+    'CREATING',
+    'FAILED',
+    'FINAL_STATES',
+    'LEGAL_MOVES',
+    'LOST',
+    'QUEUED',
+    'RESTARTING',
+    'RUNNING',
+    'STARTING',
+    'STATES',
+    'STOPPED',
+    'WORK',
+    'Change',
+    'Event',
+    'ExperimentRecord',
+    'Home',
+    'NewExperiment',
+    'NewUnit',
+    'Patience',
+    'Request',
+    'Store',
+    'TaskRecord',
+    'UnitRecord',
+]

@@ -1,0 +1,107 @@
+"""Who is alive on an experiment: locks that the kernel releases at death, and a pipe to wake the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from xmanager.xm.errors import StoreError
+
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class Lock:
+    """A held lock; it ends with `release` or with the process, whichever comes first."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class Presence:
+    """The locks of one experiment's folder.
+
+    The supervisor holds one exclusively; every launcher whose context is open holds the other in common.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._supervisor = folder / 'supervisor.lock'
+        self._launchers = folder / 'launchers.lock'
+        self.wake_pipe = folder / 'wake'
+
+    def supervise(self) -> Lock | None:
+        """Becomes the supervisor, or returns None if there is one."""
+        return _lock(self._supervisor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_supervised(self) -> bool:
+        return _is_held(self._supervisor)
+
+    def launch(self) -> Lock:
+        """Tells that more units may come, until released."""
+        lock = _lock(self._launchers, fcntl.LOCK_SH)
+        assert lock is not None
+        return lock
+
+    def is_launching(self) -> bool:
+        """Whether some launcher's context is open."""
+        return _is_held(self._launchers)
+
+    def open_wake_pipe(self) -> int:
+        """The supervisor's end: readable whenever somebody called `wake`. Non-blocking."""
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(self.wake_pipe, 0o600)
+        # Read and write: with a writer of its own the pipe never reports end of file.
+        return os.open(self.wake_pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def wake(self) -> bool:
+        """Wakes the supervisor; False if none listens."""
+        try:
+            descriptor = os.open(self.wake_pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # Nobody has opened it for reading.
+                return False
+            raise
+        try:
+            os.write(descriptor, b'.')
+        except BlockingIOError:  # The pipe is full of earlier calls: it will wake.
+            return True
+        finally:
+            os.close(descriptor)
+        return True
+
+
+def _lock(path: Path, mode: int) -> Lock | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, mode)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in _NO_LOCKS:
+            raise StoreError(
+                f'{path.parent} is on a file system without locks. Set XM_HOME to a folder on a local disk.'
+            ) from error
+        raise
+    return Lock(descriptor)
+
+
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if lock is None:
+        return True
+    lock.release()
+    return False

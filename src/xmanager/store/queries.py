@@ -1,0 +1,249 @@
+"""The read side: every SELECT of the store. Functions take an open transaction and return values."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from xmanager.store.home import Home
+from xmanager.store.rows import (
+    EVENT_COLUMNS,
+    EXPERIMENT_COLUMNS,
+    REQUEST_COLUMNS,
+    TASK_COLUMNS,
+    UNIT_COLUMNS,
+    Row,
+    event_from,
+    experiment_from,
+    request_from,
+    units_from,
+)
+from xmanager.store.values import (
+    ACTIVE_STATES,
+    AUXILIARY,
+    WORK,
+    Event,
+    ExperimentRecord,
+    Request,
+    UnitRecord,
+)
+from xmanager.xm.errors import NotFoundError
+
+_LABEL: Final = re.compile(r'(a?)([1-9][0-9]{0,17})')
+_MOST_IDS: Final = 512
+_UNIT_ORDERS: Final = {'number': 'id', 'queue': 'importance DESC, id'}
+
+
+@attrs.frozen
+class Queries:
+    """What can be asked of the database of one home."""
+
+    home: Home
+    home_id: str
+
+    def experiment(self, connection: sqlite3.Connection, experiment_id: int) -> ExperimentRecord:
+        row = self._experiment_row(connection, experiment_id)
+        return self._with_counts(connection, [row])[0]
+
+    def require_experiment(self, connection: sqlite3.Connection, experiment_id: int) -> None:
+        """Raises NotFoundError if it isn't there. Unlike `experiment` it counts no units."""
+        self._experiment_row(connection, experiment_id)
+
+    def _experiment_row(self, connection: sqlite3.Connection, experiment_id: int) -> Row:
+        row: Row | None = None
+        if 0 < experiment_id < 2**63:  # Else it is no number that a database knows.
+            sql = f'SELECT {EXPERIMENT_COLUMNS} FROM experiments WHERE id = :id'
+            row = connection.execute(sql, {'id': experiment_id}).fetchone()
+        if row is None:
+            raise NotFoundError(f'there is no experiment {experiment_id} in {self.home.path}')
+        return row
+
+    def experiments(
+        self,
+        connection: sqlite3.Connection,
+        limit: int | None,
+        status: str | None,
+        user: str | None,
+        title: str | None,
+    ) -> list[ExperimentRecord]:
+        """Newest first. The limit is the database's unless Python must filter: titles (any alphabet), states."""
+        sql = f'SELECT {EXPERIMENT_COLUMNS} FROM experiments'
+        if user is not None:
+            sql += ' WHERE user_name = :user'
+        sql += ' ORDER BY id DESC'
+        if limit is not None and title is None and status is None:
+            sql += ' LIMIT :limit'
+        rows = connection.execute(sql, _named(user=user, limit=limit)).fetchall()
+        if title is not None:
+            wanted = title.casefold()
+            rows = [row for row in rows if wanted in row[1].casefold()]
+        if status is None:
+            return self._with_counts(connection, rows[:limit])
+        return [e for e in self._with_counts(connection, rows) if e.state == status][:limit]
+
+    def _with_counts(
+        self, connection: sqlite3.Connection, rows: Sequence[Row]
+    ) -> list[ExperimentRecord]:
+        if not rows:
+            return []
+        sql = """
+            SELECT experiment_id, state, COUNT(*), MAX(ended_at) FROM units
+            WHERE experiment_id BETWEEN :low AND :high GROUP BY experiment_id, state
+        """
+        counts: dict[int, dict[str, int]] = {}
+        ends: dict[int, float | None] = {}
+        for id, state, count, ended_at in connection.execute(
+            sql, {'low': rows[-1][0], 'high': rows[0][0]}
+        ):
+            counts.setdefault(id, {})[state] = count
+            if ended_at is not None:
+                ends[id] = max(ended_at, ends.get(id) or ended_at)
+        folder = self.home.experiments_folder
+        records = []
+        for row in rows:
+            known = counts.get(row[0], {})
+            ended = None if known.keys() & ACTIVE_STATES else ends.get(row[0])
+            records.append(experiment_from(row, folder, known, ended))
+        return records
+
+    def units(
+        self,
+        connection: sqlite3.Connection,
+        experiment_id: int,
+        *,
+        states: Iterable[str] | None,
+        kind: str | None,
+        after_id: int,
+        limit: int | None,
+        with_tasks: bool,
+        order: str,
+    ) -> list[UnitRecord]:
+        if order not in _UNIT_ORDERS:
+            raise ValueError(f'order={order!r}: expected one of {", ".join(_UNIT_ORDERS)}')
+        sql = f'SELECT {UNIT_COLUMNS} FROM units WHERE experiment_id = :experiment_id'
+        parameters = _named(experiment_id=experiment_id, kind=kind, limit=limit)
+        if states is not None:
+            among, names = _among('state', sorted(set(states)))
+            sql += f' AND state IN ({among})'
+            parameters |= names
+        if kind is not None:
+            sql += ' AND kind = :kind'
+        if after_id:
+            sql += ' AND id > :after_id'
+            parameters['after_id'] = after_id
+        # By state there are few: `+id` keeps SQLite from walking all units in the order of their ids to find them.
+        by_few = states is not None and order == 'number'
+        sql += ' ORDER BY +id' if by_few else f' ORDER BY {_UNIT_ORDERS[order]}'
+        if limit is not None:
+            sql += ' LIMIT :limit'
+        rows = connection.execute(sql, parameters).fetchall()
+        return self._with_tasks(connection, rows, with_tasks)
+
+    def units_by_id(
+        self, connection: sqlite3.Connection, ids: Iterable[int], with_tasks: bool
+    ) -> list[UnitRecord]:
+        """In the order of the ids, each once; ids that are no more are left out."""
+        wanted = list(dict.fromkeys(ids))
+        found: dict[int, Row] = {}
+        for among, names in _chunks(wanted):
+            sql = f'SELECT {UNIT_COLUMNS} FROM units WHERE id IN ({among})'
+            found.update((row[0], row) for row in connection.execute(sql, names))
+        rows = [found[id] for id in wanted if id in found]
+        return self._with_tasks(connection, rows, with_tasks)
+
+    def unit(self, connection: sqlite3.Connection, unit_id: int) -> UnitRecord:
+        units = self.units_by_id(connection, [unit_id], with_tasks=True)
+        if not units:
+            raise NotFoundError(
+                f'there is no unit with the internal id {unit_id} in {self.home.path}'
+            )
+        return units[0]
+
+    def unit_by_label(
+        self, connection: sqlite3.Connection, experiment_id: int, label: str
+    ) -> UnitRecord:
+        match = _LABEL.fullmatch(label)
+        rows: list[Row] = []
+        if match:
+            sql = f"""
+                SELECT {UNIT_COLUMNS} FROM units
+                WHERE experiment_id = :experiment_id AND kind = :kind AND number = :number
+            """
+            kind = AUXILIARY if match[1] else WORK
+            parameters = {'experiment_id': experiment_id, 'kind': kind, 'number': int(match[2])}
+            rows = connection.execute(sql, parameters).fetchall()
+        if not rows:
+            self.experiment(connection, experiment_id)
+            raise NotFoundError(
+                f'experiment {experiment_id} has no unit {label!r}; '
+                f'work units are called 1, 2, …, auxiliary ones a1, a2, …'
+            )
+        return self._with_tasks(connection, rows, True)[0]
+
+    def _with_tasks(
+        self, connection: sqlite3.Connection, rows: Sequence[Row], with_tasks: bool
+    ) -> list[UnitRecord]:
+        tasks: dict[int, list[Row]] = {}
+        if with_tasks:
+            for among, names in _chunks([row[0] for row in rows]):
+                sql = f'SELECT {TASK_COLUMNS} FROM tasks WHERE unit_id IN ({among}) ORDER BY unit_id, position'
+                for task in connection.execute(sql, names):
+                    tasks.setdefault(task[0], []).append(task)
+        return units_from(rows, self.home, self.home_id, tasks)
+
+
+def counts(connection: sqlite3.Connection, experiment_id: int, kind: str | None) -> dict[str, int]:
+    sql = 'SELECT state, COUNT(*) FROM units WHERE experiment_id = :experiment_id'
+    if kind is not None:
+        sql += ' AND kind = :kind'
+    parameters = _named(experiment_id=experiment_id, kind=kind)
+    return dict(connection.execute(f'{sql} GROUP BY state', parameters).fetchall())
+
+
+def events(
+    connection: sqlite3.Connection, experiment_id: int | None, unit_id: int | None, after_id: int
+) -> list[Event]:
+    sql = f'SELECT {EVENT_COLUMNS} FROM events WHERE id > :after_id'
+    if experiment_id is not None:
+        sql += ' AND experiment_id = :experiment_id'
+    if unit_id is not None:
+        sql += ' AND unit_id = :unit_id'
+    parameters = _named(experiment_id=experiment_id, unit_id=unit_id, after_id=after_id)
+    return [event_from(row) for row in connection.execute(f'{sql} ORDER BY id', parameters)]
+
+
+def last_event_id(connection: sqlite3.Connection, experiment_id: int) -> int:
+    sql = 'SELECT MAX(id) FROM events WHERE experiment_id = :experiment_id'
+    (id,) = connection.execute(sql, {'experiment_id': experiment_id}).fetchone()
+    return id or 0
+
+
+def open_requests(connection: sqlite3.Connection, experiment_id: int) -> list[Request]:
+    sql = f"""
+        SELECT {REQUEST_COLUMNS} FROM requests
+        WHERE experiment_id = :experiment_id AND finished_at IS NULL ORDER BY id
+    """
+    return [request_from(row) for row in connection.execute(sql, {'experiment_id': experiment_id})]
+
+
+def _named(**parameters: Any) -> dict[str, Any]:
+    """The parameters that were given: a driver may refuse one that the statement doesn't name."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _among(name: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    """The inside of an IN (…) and its parameters."""
+    names = {f'{name}{place}': value for place, value in enumerate(values)}
+    return ', '.join(f':{name}' for name in names) or 'NULL', names
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """IN-lists of a few lengths only (powers of two, the last id repeated), so that statements stay prepared."""
+    for start in range(0, len(ids), _MOST_IDS):
+        chunk = list(ids[start : start + _MOST_IDS])
+        length = 1 << (len(chunk) - 1).bit_length()
+        yield _among('id', chunk + chunk[-1:] * (length - len(chunk)))

@@ -1,0 +1,1 @@
+"""One process per active experiment: admission, gangs, stop requests, reconciliation; the only writer of states."""

@@ -1,0 +1,69 @@
+"""`python -m xmanager.supervise EXPERIMENT_ID`: the supervisor's process. Started by `xmanager.launch.wake`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+
+from xmanager.backends import load
+from xmanager.store import Home, Store
+from xmanager.store.presence import Presence
+from xmanager.supervise.supervisor import Supervisor
+
+
+class Alarm:
+    """Sleeps until the wake pipe, a child's death or the time is up."""
+
+    def __init__(self, presence: Presence) -> None:
+        self._pipe = presence.open_wake_pipe()
+        self._signals, self._signalled = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._poll = select.poll()
+        for descriptor in (self._pipe, self._signals):
+            self._poll.register(descriptor, select.POLLIN)
+
+    def wait(self, seconds: float) -> None:
+        for descriptor, _ in self._poll.poll(max(0.0, seconds) * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.read(descriptor, 65536)
+
+
+def supervise(store: Store, experiment_id: int) -> None:
+    """Supervises the experiment until nothing is left to do; returns at once if somebody else does."""
+    presence = Presence(store.home.experiment_folder(experiment_id))
+    while lock := presence.supervise():
+        alarm = Alarm(presence)
+        supervisor = Supervisor(store, experiment_id, lambda name: load(name, os.environ))
+        supervisor.adopt()
+        for _ in _until_done(supervisor):
+            alarm.wait(supervisor.patience())
+        lock.release()
+        # Whoever wrote before the release saw a supervisor and left the work to us: look once more.
+        if not supervisor.has_work():
+            return
+
+
+def _until_done(supervisor: Supervisor) -> Iterator[None]:
+    while True:
+        while supervisor.step():
+            pass
+        if not supervisor.has_work():
+            return
+        yield
+
+
+def main() -> None:
+    # A hang-up or an interrupt at the launcher's terminal is no reason to leave the units alone.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.closing(Store.open(Home.locate())) as store:
+        supervise(store, int(sys.argv[1]))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,88 @@
+"""From what was observed of a unit's tasks to the unit's state, told in words."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import attrs
+
+from xmanager.backend import Observation, TaskObservation
+from xmanager.store import COMPLETED, FAILED, LOST, UnitRecord
+
+_TAIL_BYTES = 4096
+_LINE_CHARACTERS = 300
+
+
+@attrs.frozen
+class Outcome:
+    """A unit's final state, with the message for it and for each of its tasks."""
+
+    state: str
+    message: str
+    task_messages: dict[str, str]
+
+
+def has_ended(observation: Observation) -> bool:
+    return all(task.state != 'running' for task in observation.values())
+
+
+def has_failed(task: TaskObservation) -> bool:
+    return task.state == 'exited' and bool(task.exit_code or task.signal or task.reason)
+
+
+def judge(unit: UnitRecord, observation: Observation) -> Outcome:
+    """The outcome of a unit all of whose tasks have ended by themselves (or with a sibling that failed).
+
+    A unit is as well off as its worst task; of several failed ones the first to fail is named.
+    """
+    messages = {name: describe(task) for name, task in observation.items()}
+    failed = [(name, task) for name, task in observation.items() if has_failed(task)]
+    if failed:
+        name, _ = min(failed, key=lambda item: item[1].ended_at or 0.0)
+        return Outcome(FAILED, _blame(unit, name, messages[name]), messages)
+    vanished = [name for name, task in observation.items() if task.state == 'vanished']
+    if vanished:
+        return Outcome(LOST, _blame(unit, vanished[0], messages[vanished[0]]), messages)
+    return Outcome(COMPLETED, '', messages)
+
+
+def describe(task: TaskObservation) -> str:
+    """How one task ended, in a few words; '' for success."""
+    if task.reason:
+        return task.reason
+    if task.state == 'vanished':
+        return 'ended, but nobody saw how (its processes are gone and left no exit code)'
+    if task.signal:
+        return f'was killed by {_signal_name(task.signal)}'
+    if task.exit_code:
+        return f'exited with code {task.exit_code}'
+    return ''
+
+
+def _blame(unit: UnitRecord, name: str, message: str) -> str:
+    record = next((task for task in unit.tasks if task.task.name == name), None)
+    line = last_line(record.folder / 'output.log') if record else ''
+    sentence = f'job {name} {message}'
+    return f'{sentence}: {line}' if line else sentence
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f'signal {number}'
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not blank, shortened; '' if there is none."""
+    try:
+        with path.open('rb') as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read(_TAIL_BYTES).decode('utf-8', 'replace').splitlines()
+    except OSError:  # The log may be deleted while its unit runs; then there is no last line to tell.
+        return ''
+    text = next((line.strip() for line in reversed(lines) if line.strip()), '')
+    return text if len(text) <= _LINE_CHARACTERS else text[:_LINE_CHARACTERS] + '…'

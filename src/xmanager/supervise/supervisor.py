@@ -1,0 +1,324 @@
+"""The one process that makes an experiment so: admits, submits, observes, records. The only writer of states.
+
+The order of every step is: record the intent, submit under the unit's key, record the reference. So at any
+instruction at which the process may die, the next supervisor can tell from the store and the back end what is true.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from xmanager.backend import Backend, Grant, Rejected
+from xmanager.store import (
+    COMPLETED,
+    CREATING,
+    FAILED,
+    LOST,
+    QUEUED,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    Change,
+    Request,
+    Store,
+    UnitRecord,
+)
+from xmanager.store.presence import Presence
+from xmanager.supervise import outcomes
+from xmanager.supervise.admission import Demand, Pool
+from xmanager.supervise.auxiliaries import due_auxiliaries
+from xmanager.supervise.running import Engine, Running
+
+ACTOR = 'supervisor'
+_WINDOW = 64  # How many queued units are held in memory; enough to fill a host several times over.
+_IDLE = 1.0  # Seconds between two looks at the store when nothing wakes the supervisor.
+
+
+class Supervisor:
+    """Drives the units of one experiment through the back ends, one `step` at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        experiment_id: int,
+        load_backend: Callable[[str], Backend],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.experiment_id = experiment_id
+        self._load_backend = load_backend
+        self._clock = clock
+        self._presence = Presence(store.home.experiment_folder(experiment_id))
+        self._engines: dict[str, Engine] = {}
+        self._running: dict[int, Running] = {}
+        self._queue: deque[UnitRecord] = deque()
+        self._outbox: list[Change] = []
+        self._requests: list[Request] = []
+        self._token: object = None
+        self._stale = True  # Something was written by others since the queue was read.
+
+    # The course of things.
+
+    def adopt(self) -> None:
+        """Takes over what an earlier supervisor left: finds what was submitted, requeues what never started."""
+        records = self.store.units(self.experiment_id, states=(STARTING, RUNNING, RESTARTING))
+        for name in sorted({record.backend for record in records}):
+            mine = [record for record in records if record.backend == name]
+            self._adopt_from(self._engine(name), mine)
+        self._flush()
+
+    def step(self) -> bool:
+        """One pass over everything; returns whether something happened, so that another pass is due at once."""
+        self._look_at_store()
+        happened = self._observe()
+        self._obey()
+        self._end_auxiliaries()
+        self._fail_orphans()
+        happened = self._admit() or happened
+        if not happened:
+            self._flush()
+        return happened
+
+    def patience(self) -> float:
+        """Seconds until the next step is due, if nothing wakes the supervisor before."""
+        periods = [running.engine.backend.period for running in self._running.values()]
+        return min([_IDLE, *periods])
+
+    def has_work(self) -> bool:
+        """Whether the experiment still needs a supervisor."""
+        if self._running or self._outbox or self._presence.is_launching():
+            return True
+        if self.store.requests(self.experiment_id):
+            return True
+        counts = self.store.counts(self.experiment_id)
+        return any(counts.get(s) for s in (CREATING, QUEUED, STARTING, RUNNING, RESTARTING))
+
+    # Adoption.
+
+    def _adopt_from(self, engine: Engine, records: list[UnitRecord]) -> None:
+        found = engine.backend.find([record.as_unit() for record in records])
+        for record in records:
+            if record.key in found:
+                self._take_over(engine, record, found[record.key])
+            elif record.state == RUNNING:
+                self._record(record, LOST, why='no trace of it was found', message=_NO_TRACE)
+            else:
+                self._record(record, QUEUED, why='it had not started when its supervisor died')
+
+    def _take_over(self, engine: Engine, record: UnitRecord, reference: str) -> None:
+        unit = record.as_unit()
+        demand = engine.backend.demand(unit.tasks)
+        engine.pool.take_these(demand, record.grant)
+        self._running[record.id] = Running(
+            record, unit, reference, engine, demand, record.grant
+        )
+        if record.state != RUNNING:
+            self._record(record, RUNNING, why='found running', reference=reference)
+
+    # Looking.
+
+    def _look_at_store(self) -> None:
+        token = self.store.change_token()
+        if token == self._token:
+            return
+        self._token = token
+        self._stale = True
+        self._requests = self.store.requests(self.experiment_id)
+
+    def _observe(self) -> bool:
+        happened = False
+        for engine in self._engines.values():
+            mine = {r.reference: r for r in self._running.values() if r.engine is engine}
+            if not mine:
+                continue
+            seen = engine.backend.observe({ref: running.unit for ref, running in mine.items()})
+            for reference, observation in seen.items():
+                happened = self._consider(mine[reference], observation) or happened
+        return happened
+
+    def _consider(self, running: Running, observation: outcomes.Observation) -> bool:
+        if outcomes.has_ended(observation):
+            self._end(running, observation)
+            return True
+        failed = [name for name, task in observation.items() if outcomes.has_failed(task)]
+        if failed and not running.siblings_stopped:
+            running.siblings_stopped = True
+            running.engine.backend.stop({running.reference: running.unit}, None)
+        return False
+
+    def _end(self, running: Running, observation: outcomes.Observation) -> None:
+        outcome = outcomes.judge(running.record, observation)
+        why = outcome.message
+        if running.stopping:
+            state, message = running.stopping
+            outcome = attrs.evolve(outcome, state=state, message=message)
+            why = f'asked to stop: {message}' if message else 'asked to stop'
+        ends = [task.ended_at for task in observation.values() if task.ended_at is not None]
+        self._outbox.append(
+            Change(
+                running.record.id,
+                outcome.state,
+                why=why,
+                message=outcome.message,
+                at=max(ends) if ends else self._clock(),
+                tasks=observation,
+                task_messages=outcome.task_messages,
+            )
+        )
+        del self._running[running.record.id]
+        running.release()
+
+    # Obeying.
+
+    def _obey(self) -> None:
+        for request in self._requests:
+            done = self._stop(request) if request.verb == 'stop' else self._restart(request)
+            if done:
+                self._flush()
+                self.store.finish_requests([request.id])
+                self._requests = [r for r in self._requests if r.id != request.id]
+
+    def _stop(self, request: Request) -> bool:
+        """Stops the units of a request; True when all of them have ended."""
+        self._flush()
+        active = [unit for unit in self._units_of(request) if unit.is_active]
+        waiting = [unit for unit in active if unit.id not in self._running]
+        for unit in waiting:
+            self._record(unit, request.outcome, why=_asked(request), message=request.message)
+        gone = {unit.id for unit in waiting}
+        self._queue = deque(unit for unit in self._queue if unit.id not in gone)
+        ours = [self._running[unit.id] for unit in active if unit.id in self._running]
+        for running in ours:
+            if running.stopping is None:
+                running.stopping = (request.outcome, request.message)
+                running.engine.backend.stop({running.reference: running.unit}, None)
+        return not ours
+
+    def _restart(self, request: Request) -> bool:
+        for unit in self._units_of(request):
+            if not unit.is_active:
+                self._record(unit, RESTARTING, why=_asked(request))
+                self._record(unit, QUEUED, why='restarted')
+        self._stale = True
+        return True
+
+    def _units_of(self, request: Request) -> list[UnitRecord]:
+        if request.unit_id is None:
+            return self.store.units(self.experiment_id, with_tasks=False)
+        return self.store.units_by_id([request.unit_id], with_tasks=False)
+
+    def _end_auxiliaries(self) -> None:
+        if self._presence.is_launching() or self._queue:
+            return
+        for unit in due_auxiliaries(self.store, self.experiment_id, self._clock()):
+            running = self._running.get(unit.id)
+            if running is None:
+                self._record(unit, COMPLETED, why=_SERVED, message=_SERVED)
+            elif running.stopping is None:
+                running.stopping = (COMPLETED, _SERVED)
+                running.engine.backend.stop({running.reference: running.unit}, None)
+
+    def _fail_orphans(self) -> None:
+        """Fails units whose generator can't add jobs any more, because its launcher is gone."""
+        if not self._stale or self._presence.is_launching():
+            return
+        for unit in self.store.units(self.experiment_id, states=(CREATING,), with_tasks=False):
+            self._record(unit, FAILED, why=_ORPHANED, message=_ORPHANED)
+
+    # Admission.
+
+    def _admit(self) -> bool:
+        self._refill()
+        admitted: list[tuple[UnitRecord, Engine, Demand, Grant]] = []
+        while self._queue:
+            record = self._queue[0]
+            engine = self._engine(record.backend)
+            demand = engine.backend.demand([task.task for task in record.tasks])
+            if not engine.pool.fits(demand):
+                break
+            grant = engine.pool.take(demand)
+            admitted.append((record, engine, demand, grant))
+            self._outbox.append(Change(record.id, STARTING, expect=(QUEUED,), grant=grant))
+            self._queue.popleft()
+        if not admitted:
+            return False
+        moved = {record.id for record in self._flush() if record.state == STARTING}
+        for record, engine, demand, grant in admitted:
+            if record.id in moved:
+                self._submit(record, engine, demand, grant)
+            else:  # Stopped by somebody between our reading and our writing.
+                engine.pool.give_back(demand, grant)
+        return True
+
+    def _refill(self) -> None:
+        if not self._stale and self._queue:
+            return
+        if not self._stale and not self._more_queued:
+            return
+        self._flush()
+        self._queue = deque(
+            self.store.units(
+                self.experiment_id, states=(QUEUED,), order='queue', limit=_WINDOW
+            )
+        )
+        self._more_queued = len(self._queue) == _WINDOW
+        self._stale = False
+
+    _more_queued = True
+
+    def _submit(
+        self, record: UnitRecord, engine: Engine, demand: Demand, grant: Grant
+    ) -> None:
+        unit = record.as_unit()
+        [answer] = engine.backend.submit([engine.backend.render(unit, grant)])
+        if isinstance(answer, Rejected):
+            engine.pool.give_back(demand, grant)
+            message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
+            self._record(record, FAILED, why=answer.reason, message=message)
+            return
+        self._running[record.id] = Running(record, unit, answer.ref, engine, demand, grant)
+        self._record(record, RUNNING, reference=answer.ref)
+
+    # Recording.
+
+    def _engine(self, name: str) -> Engine:
+        if name not in self._engines:
+            backend = self._load_backend(name)
+            self._engines[name] = Engine(name, backend, Pool(backend.capacity()))
+        return self._engines[name]
+
+    def _record(
+        self,
+        unit: UnitRecord,
+        state: str,
+        *,
+        why: str = '',
+        message: str | None = None,
+        reference: str | None = None,
+    ) -> None:
+        self._outbox.append(
+            Change(unit.id, state, why=why, message=message, reference=reference, at=self._clock())
+        )
+
+    def _flush(self) -> list[UnitRecord]:
+        """Writes what has gathered, in one transaction."""
+        if not self._outbox:
+            return []
+        changes, self._outbox = self._outbox, []
+        return self.store.move(changes, actor=ACTOR)
+
+
+_NO_TRACE = 'its folder and its processes are gone; how it ended cannot be known'
+_SERVED = 'ended after the last work unit'
+_ORPHANED = 'the launch script ended before the job generator of this unit did'
+
+
+def _asked(request: Request) -> str:
+    asked = f'{request.verb} asked by {request.actor}'
+    return f'{asked}: {request.message}' if request.message else asked
