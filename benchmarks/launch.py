@@ -7,6 +7,7 @@ both in turn, and prints medians and ratios. Absolute times are this machine's; 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
@@ -291,7 +292,7 @@ def main() -> None:
     row("launch → the job's first line", result['ours'], result['original'], 's', '≤ 0.45 s')
     half = 0.0
     for units in (100, 500):
-        result = in_turn(sides, options.rounds, lambda side, home, n=units: launch(side, home, n))
+        result = in_turn(sides, options.rounds, functools.partial(launch, units=units))
         bound = 'ratio ≤ 1.0' if units == 500 else ''
         row(f'launch {units} units', result['ours'], result['original'], 's', bound)
         half = result['ours']

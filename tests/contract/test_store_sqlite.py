@@ -2,7 +2,8 @@
 
 import pytest
 
-pytest.register_assert_rewrite('xmanager.testing.store_contract')
+for _part in ('store_contract', 'store_moves_contract', 'store_units_contract'):
+    pytest.register_assert_rewrite(f'xmanager.testing.{_part}')
 
 from xmanager.store import Home, Store  # noqa: E402
 from xmanager.testing.store_contract import SettableClock, StoreContract  # noqa: E402

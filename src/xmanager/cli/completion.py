@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 
-@click.command()
+@click.command('completion')
 @click.argument('shell', type=click.Choice(['bash', 'zsh', 'fish']))
 def command(shell: str) -> None:
     """Print the script that makes a shell complete commands, options, experiments, units and jobs.

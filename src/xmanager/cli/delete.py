@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xmanager.store.values import ExperimentRecord
 
 
-@click.command()
+@click.command('delete')
 @takes_addresses(1)
 @click.option('-y', '--yes', is_flag=True, help='Do not ask.')
 def command(addresses: tuple[Address, ...], yes: bool) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _COLOURS: Final = {'ok': 'green', 'warn': 'yellow', 'missing': 'dim', 'bad': 'red'}
 
 
-@click.command()
+@click.command('doctor')
 @click.option('--json', 'as_json', is_flag=True, help='As JSON: docs/reference/json.md.')
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:

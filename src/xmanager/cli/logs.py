@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PERIOD: Final = 0.05
 
 
-@click.command()
+@click.command('logs')
 @addresses(3, many=False)
 @click.option('-f', '--follow', is_flag=True, help='Go on until the units have ended.')
 @click.option('--tail', type=Whole(0), metavar='N', help='Only the last N lines of each.')

@@ -27,7 +27,8 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # Generic only from cli
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        if not value.isascii() or not value.isdigit() or int(value) < self.least:
+        is_number = value.isascii() and value.isdigit() and len(value) < 19
+        if not is_number or int(value) < self.least:
             self.fail(f'{value!r} is no whole number from {self.least} on', param, ctx)
         return int(value)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xmanager.store.values import UnitRecord
 
 
-@click.command()
+@click.command('restart')
 @takes_addresses(2)
 @click.option('--all', 'everything', is_flag=True, help='Completed units too.')
 @click.option('-m', '--message', default='', metavar='TEXT', help='Why; kept with each unit.')

@@ -27,7 +27,7 @@ _COLUMNS = (
 )
 
 
-@click.command()
+@click.command('show')
 @addresses(2, many=False)
 @click.option('--json', 'as_json', is_flag=True, help='As JSON: docs/reference/json.md.')
 def command(where: Address, as_json: bool) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xmanager.store.values import UnitRecord
 
 
-@click.command()
+@click.command('stop')
 @takes_addresses(2)
 @click.option('-m', '--message', default='', metavar='TEXT', help='Why; kept with each unit.')
 @click.option('--no-wait', is_flag=True, help='Ask, and do not wait until they have ended.')

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xmanager.store import Store
 
 
-@click.command()
+@click.command('supervise')
 @takes_addresses(1)
 def command(addresses: tuple[Address, ...]) -> None:
     """Start a supervisor where one is needed: one that died, with its machine perhaps, is replaced.

@@ -46,6 +46,7 @@ def lines(columns: Sequence[Column], rows: Sequence[Sequence[str]], limit: int |
         for i, column in enumerate(columns)
     ]
     if limit is not None:
+        widths = [min(width, limit) for width in widths]
         kept = _keep(columns, widths, limit)
         _shrink(columns, widths, kept, limit)
     header = _line([columns[i].title for i in kept], columns, widths, kept, header=True)

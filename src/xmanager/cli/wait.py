@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xmanager.store import Store
 
 
-@click.command()
+@click.command('wait')
 @takes_addresses(2)
 @click.pass_context
 def command(ctx: click.Context, addresses: tuple[Address, ...]) -> None:

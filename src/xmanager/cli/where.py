@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xmanager.store import Store
 
 
-@click.command()
+@click.command('where')
 @addresses(3, many=False)
 def command(where: Address) -> None:
     """Print the folder of an experiment, a unit or a job.

@@ -34,7 +34,7 @@ from xmanager.store import (
 from xmanager.store.presence import Lock, Presence
 from xmanager.xm.executables import Executable
 from xmanager.xm.experiment import Experiment, refuse_job_config
-from xmanager.xm.experiment_unit import ExperimentUnit, WorkUnit
+from xmanager.xm.experiment_unit import ExperimentUnit
 from xmanager.xm.job_operators import populate_job_names, shallow_copy_job_type
 from xmanager.xm.jobs import JobConfig, JobType
 from xmanager.xm.packageables import Packageable
@@ -68,7 +68,7 @@ class RecordedExperiment(Experiment):
         return self.store.experiment(self.experiment_id)
 
     @property
-    def work_units(self) -> Mapping[int, WorkUnit]:
+    def work_units(self) -> Mapping[int, RecordedWorkUnit]:
         records = self.store.units(self.experiment_id, kind=WORK, with_tasks=False)
         units = [RecordedUnit.of(self, record, is_new=False) for record in records]
         return {unit.work_unit_id: unit for unit in units if isinstance(unit, RecordedWorkUnit)}
@@ -185,7 +185,9 @@ class RecordedExperiment(Experiment):
 class Session:
     """One stay in the experiment's context: what was added in it, and what the person sees of it."""
 
-    any_entered: ClassVar[bool] = False  # In this process: `xmanager launch` asks for its exit code.
+    any_entered: ClassVar[bool] = (
+        False  # In this process: `xmanager launch` asks for its exit code.
+    )
     any_failed: ClassVar[bool] = False
     _told: ClassVar[list[Exception]] = []
 
@@ -228,7 +230,7 @@ class Session:
             Session.any_failed = True
         errors = self._errors(records)
         Session._told += errors
-        return errors
+        return errors[:1]  # The summary has told of all; one is raised.
 
     def interrupt(self) -> None:
         """Asks the units to stop, once."""
@@ -277,4 +279,3 @@ class Session:
 def _beside_the_work(task: Task) -> Task:
     """An auxiliary job that states no CPUs takes none of the work's."""
     return attrs.evolve(task, requirements={'cpu': 0.0, **task.requirements})
-

@@ -7,7 +7,10 @@ from typing import Protocol
 
 from xmanager.store import FINAL_STATES, RUNNING, Store, UnitRecord
 
-_QUICK, _SLOW = 0.01, 0.1  # Seconds between two looks: just after a change, and when nothing changes.
+_QUICK, _SLOW = (
+    0.01,
+    0.1,
+)  # Seconds between two looks: just after a change, and when nothing changes.
 
 
 class Watcher(Protocol):

@@ -59,7 +59,7 @@ def _task(job: Job) -> Task:
     return Task(
         name=job.name,
         full_name='',
-        argv=(executable.path, *merge_args(executable.args, job.args).to_list(str_plain)),
+        argv=(executable.path, *merge_args(executable.args, job.args).to_argv()),
         cwd=os.path.abspath(executor.cwd) if executor.cwd else os.getcwd(),
         env=values,
         secrets=_secrets(environment),
@@ -67,11 +67,6 @@ def _task(job: Job) -> Task:
         options=executor.options(),
         executable=executable.facts(),
     )
-
-
-def str_plain(value: Any) -> str:
-    """An argument as a process without a shell gets it: byte for byte, a ShellSafeArg too."""
-    return str(getattr(value, 'arg', value))
 
 
 def _requirements(executor: Any) -> dict[str, float]:

@@ -15,8 +15,12 @@ from xmanager.launch import settings
 from xmanager.launch.experiment import Session
 from xmanager.xm.errors import ExperimentUnitError, UsageError, XManagerError
 
-_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
-_MACHINERY = (_OURS, f'{os.sep}absl{os.sep}', '<frozen ')
+# Lines of these are no news to the author of a launch script.
+_MACHINERY = (
+    str(Path(__file__).resolve().parents[1]) + os.sep,
+    os.path.dirname(os.__file__) + os.sep,  # The standard library and what is installed.
+    '<frozen ',
+)
 
 
 @attrs.frozen
@@ -68,7 +72,9 @@ def _compile(path: str) -> types.CodeType:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, 'lineno', None)
         where = f'{path}:{line}' if line else path
-        raise UsageError(f'{where}: {getattr(error, "msg", error)}: not a Python program.') from error
+        raise UsageError(
+            f'{where}: {getattr(error, "msg", error)}: not a Python program.'
+        ) from error
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}.') from error
 
@@ -124,7 +130,7 @@ def _tell(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not any(part in frame.filename for part in _MACHINERY)
+        if not frame.filename.startswith(_MACHINERY)
     ]
     what = str(error) if isinstance(error, XManagerError) else _named(error)
     if not frames:

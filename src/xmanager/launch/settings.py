@@ -47,12 +47,18 @@ class Setting:
 
 _ALL: Final = (
     Setting('detach', False, 'Return once all units are added; they run on behind.'),
-    Setting('local_resources', '', "Override what this machine has: 'cpu=8,ram=16GiB,local_gpu=4'."),
+    Setting(
+        'local_resources', '', "Override what this machine has: 'cpu=8,ram=16GiB,local_gpu=4'."
+    ),
     Setting('launch_script', '', 'The launch script, for paths that are relative to it.'),
     Setting('build_image_locally', True, 'Build images on this machine.'),
     Setting('use_docker_command', True, 'Build images by the docker command.'),
     Setting('show_docker_command_progress', False, 'Show the output of docker builds.'),
-    Setting('wrap_late_bindings', False, 'Accepted for old scripts; late bindings need no wrapping here.'),
+    Setting(
+        'wrap_late_bindings',
+        False,
+        'Accepted for old scripts; late bindings need no wrapping here.',
+    ),
     Setting('cloud_build_timeout_seconds', 1200, 'How long a remote build may take.'),
     Setting('use_cloud_build_cache', False, 'Use the cache of remote builds.'),
     Setting('use_kaniko', False, 'Build remotely by kaniko.'),

@@ -112,7 +112,9 @@ class Terminal:
             if not lines or (record.exit_code == 0 and not record.message):
                 continue
             name = f'{self._experiment_id}.{unit.label}'
-            self._say(f'{self._paint(unit.state, f"unit {unit.label}")} {record.task.name}, last lines:')
+            self._say(
+                f'{self._paint(unit.state, f"unit {unit.label}")} {record.task.name}, last lines:'
+            )
             for line in lines:
                 self._say(f'    {line[:500]}')
             self._say(f'    more: xmanager logs {name}')
@@ -135,7 +137,10 @@ class Terminal:
     def _print_output(self, rest: int | None = None) -> None:
         tails = self._tails.items() if rest is None else [(rest, self._tails.get(rest, []))]
         lines = [
-            line for unit_id, all in tails for tail in all for line in tail.read(rest=unit_id == rest)
+            line
+            for unit_id, all in tails
+            for tail in all
+            for line in tail.read(rest=unit_id == rest)
         ]
         if not lines or self._broken:
             return

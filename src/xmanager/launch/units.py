@@ -212,6 +212,8 @@ def new_unit_facts(role: ExperimentUnitRole) -> dict[str, Any]:
     """The fields of a NewUnit that follow from its role."""
     facts: dict[str, Any] = {'kind': 'work', 'importance': IMPORTANCE[role.importance]}
     if isinstance(role, AuxiliaryUnitRole):
-        return facts | {'kind': 'auxiliary', 'termination_delay': float(role.termination_delay_secs)}
+        return facts | {
+            'kind': 'auxiliary',
+            'termination_delay': float(role.termination_delay_secs),
+        }
     return facts | {'tags': tuple(getattr(role, 'tags', ()))}
-

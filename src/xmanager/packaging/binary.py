@@ -54,7 +54,9 @@ def package_binary(packageable: Packageable) -> PackagedBinary:
 def _check_program(path: str, given: str) -> None:
     asked = f'xm.binary(path={given!r})'
     if not os.path.lexists(path):
-        raise PackagingError(f'{asked}: {path} does not exist. Paths are relative to the launch script.')
+        raise PackagingError(
+            f'{asked}: {path} does not exist. Paths are relative to the launch script.'
+        )
     if os.path.isdir(path):
         raise PackagingError(f'{asked}: {path} is a directory. Give the program inside it.')
     if not os.path.isfile(path):

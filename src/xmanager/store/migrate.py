@@ -65,6 +65,7 @@ def _config(migrations: Path) -> Config:
 
 def _copy(database: Path, copy: Path) -> None:
     """What the log file beside the database holds is part of the copy."""
+    copy.touch(mode=0o600)
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
 

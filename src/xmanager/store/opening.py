@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -120,7 +119,7 @@ def _connect_read_only(home: Home) -> sqlite3.Connection:
         connection.execute('SELECT COUNT(*) FROM sqlite_master').fetchone()
     except sqlite3.OperationalError as error:
         connection.close()
-        log = home.database.with_name(f'{home.database.name}-wal')
+        log, _ = _logs(home.database)
         if not is_read_only(error) or (log.exists() and log.stat().st_size):
             raise
         return connect(home.database, IMMUTABLE)
@@ -136,7 +135,9 @@ def _empty() -> sqlite3.Connection:
 def _make(home: Home) -> None:
     """Makes the database aside and puts it in place in one step, so that nobody ever finds half of it."""
     aside = home.database.with_name(f'{home.database.name}.new')
-    aside.unlink(missing_ok=True)
+    # A log that outlived its database (which was moved away, say) would be replayed into the new one.
+    for stale in (aside, *_logs(aside), *_logs(home.database)):
+        stale.unlink(missing_ok=True)
     descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     os.close(descriptor)
     with closing(connect(aside, READ_WRITE)) as connection:
@@ -146,9 +147,13 @@ def _make(home: Home) -> None:
     os.replace(aside, home.database)
 
 
+def _logs(database: Path) -> tuple[Path, Path]:
+    return database.with_name(f'{database.name}-wal'), database.with_name(f'{database.name}-shm')
+
+
 def _write_schema(connection: sqlite3.Connection) -> None:
     connection.executescript(f'BEGIN;{_SCHEMA_SQL.read_text(encoding="utf-8")}COMMIT;')
-    parameters = {'value': secrets.token_hex(6)}
+    parameters = {'value': os.urandom(6).hex()}
     connection.execute("INSERT INTO settings (name, value) VALUES ('home_id', :value)", parameters)
 
 

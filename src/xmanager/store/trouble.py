@@ -13,7 +13,7 @@ from xmanager.xm.errors import StoreError
 
 _NO_LOCKS_ERRNO: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FULL_ERRNO: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_READ_ONLY_ERRNO: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NO_ACCESS_ERRNO: Final = frozenset({errno.EACCES, errno.EPERM})
 _NO_DIRECTORY_ERRNO: Final = frozenset({errno.ENOTDIR, errno.EEXIST})
 _NO_LOCKS_SQLITE: Final = frozenset(
     {
@@ -93,8 +93,13 @@ def _system_sentence(home: Path, error: OSError) -> str:
         return _no_locks(home)
     if error.errno in _FULL_ERRNO:
         return _full(home)
-    if error.errno in _READ_ONLY_ERRNO:
+    if error.errno == errno.EROFS:
         return _read_only(home)
+    if error.errno in _NO_ACCESS_ERRNO:
+        return (
+            f'you have no access to {error.filename or home}; '
+            f'chmod u+rwx {home} or set XM_HOME to a directory of yours'
+        )
     if error.errno in _NO_DIRECTORY_ERRNO:
         return f'{error.filename or home} is a file where a directory is needed; move it away or set XM_HOME'
     return f'{error.filename or home}: {error.strerror or error}; set XM_HOME to a directory that works'

@@ -82,7 +82,9 @@ def last_line(path: Path) -> str:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             lines = file.read(_TAIL_BYTES).decode('utf-8', 'replace').splitlines()
-    except OSError:  # The log may be deleted while its unit runs; then there is no last line to tell.
+    except (
+        OSError
+    ):  # The log may be deleted while its unit runs; then there is no last line to tell.
         return ''
     text = next((line.strip() for line in reversed(lines) if line.strip()), '')
     return text if len(text) <= _LINE_CHARACTERS else text[:_LINE_CHARACTERS] + '…'

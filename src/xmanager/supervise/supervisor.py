@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import attrs
 
-from xmanager.backend import Backend, Grant, Rejected
+from xmanager.backend import Backend, Grant, Observation, Rejected
 from xmanager.store import (
     COMPLETED,
     CREATING,
@@ -22,7 +22,6 @@ from xmanager.store import (
     RESTARTING,
     RUNNING,
     STARTING,
-    STOPPED,
     Change,
     Request,
     Store,
@@ -87,12 +86,16 @@ class Supervisor:
 
     def patience(self) -> float:
         """Seconds until the next step is due, if nothing wakes the supervisor before."""
-        periods = [running.engine.backend.period for running in self._running.values()]
+        periods = [
+            engine.backend.period for engine in self._engines.values() if self._needs(engine)
+        ]
         return min([_IDLE, *periods])
 
     def has_work(self) -> bool:
         """Whether the experiment still needs a supervisor."""
-        if self._running or self._outbox or self._presence.is_launching():
+        if self._outbox or any(self._needs(engine) for engine in self._engines.values()):
+            return True
+        if self._presence.is_launching():
             return True
         if self.store.requests(self.experiment_id):
             return True
@@ -115,16 +118,14 @@ class Supervisor:
         unit = record.as_unit()
         demand = engine.backend.demand(unit.tasks)
         engine.pool.take_these(demand, record.grant)
-        self._running[record.id] = Running(
-            record, unit, reference, engine, demand, record.grant
-        )
+        self._running[record.id] = Running(record, unit, reference, engine, demand, record.grant)
         if record.state != RUNNING:
             self._record(record, RUNNING, why='found running', reference=reference)
 
     # Looking.
 
     def _look_at_store(self) -> None:
-        token = self.store.change_token()
+        token = self.store.foreign_token()
         if token == self._token:
             return
         self._token = token
@@ -134,15 +135,15 @@ class Supervisor:
     def _observe(self) -> bool:
         happened = False
         for engine in self._engines.values():
-            mine = {r.reference: r for r in self._running.values() if r.engine is engine}
-            if not mine:
+            if not self._needs(engine):
                 continue
+            mine = {r.reference: r for r in self._running.values() if r.engine is engine}
             seen = engine.backend.observe({ref: running.unit for ref, running in mine.items()})
             for reference, observation in seen.items():
                 happened = self._consider(mine[reference], observation) or happened
         return happened
 
-    def _consider(self, running: Running, observation: outcomes.Observation) -> bool:
+    def _consider(self, running: Running, observation: Observation) -> bool:
         if outcomes.has_ended(observation):
             self._end(running, observation)
             return True
@@ -152,7 +153,7 @@ class Supervisor:
             running.engine.backend.stop({running.reference: running.unit}, None)
         return False
 
-    def _end(self, running: Running, observation: outcomes.Observation) -> None:
+    def _end(self, running: Running, observation: Observation) -> None:
         outcome = outcomes.judge(running.record, observation)
         why = outcome.message
         if running.stopping:
@@ -263,18 +264,14 @@ class Supervisor:
             return
         self._flush()
         self._queue = deque(
-            self.store.units(
-                self.experiment_id, states=(QUEUED,), order='queue', limit=_WINDOW
-            )
+            self.store.units(self.experiment_id, states=(QUEUED,), order='queue', limit=_WINDOW)
         )
         self._more_queued = len(self._queue) == _WINDOW
         self._stale = False
 
     _more_queued = True
 
-    def _submit(
-        self, record: UnitRecord, engine: Engine, demand: Demand, grant: Grant
-    ) -> None:
+    def _submit(self, record: UnitRecord, engine: Engine, demand: Demand, grant: Grant) -> None:
         unit = record.as_unit()
         [answer] = engine.backend.submit([engine.backend.render(unit, grant)])
         if isinstance(answer, Rejected):
@@ -284,6 +281,10 @@ class Supervisor:
             return
         self._running[record.id] = Running(record, unit, answer.ref, engine, demand, grant)
         self._record(record, RUNNING, reference=answer.ref)
+
+    def _needs(self, engine: Engine) -> bool:
+        """Whether the back end has to be looked at: for running units, or to end what ended ones left behind."""
+        return engine.backend.busy or any(r.engine is engine for r in self._running.values())
 
     # Recording.
 

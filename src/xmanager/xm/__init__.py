@@ -5,6 +5,8 @@ Descriptions only. `xm_local` (or another implementation) provides the experimen
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xmanager.xm import job_operators as job_operators
 from xmanager.xm.amounts import ResourceDict, ResourceQuantity
 from xmanager.xm.arguments import SequentialArgs, ShellSafeArg, UserArgs, merge_args
@@ -167,6 +169,8 @@ _INSTEAD = {
 }
 
 
-def __getattr__(name: str) -> object:
-    hint = f' {_INSTEAD[name]}' if name in _INSTEAD else ''
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}.{hint}')
+if not TYPE_CHECKING:  # or a type checker would take every misspelt name for an object
+
+    def __getattr__(name: str) -> object:
+        hint = f' {_INSTEAD[name]}' if name in _INSTEAD else ''
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}.{hint}')

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xmanager.xm.experiment_unit import WorkUnit
+    from xmanager.xm.experiment_unit import ExperimentUnit
 
 
 class XManagerError(Exception):
@@ -61,9 +61,9 @@ class ExperimentUnitError(XManagerError, RuntimeError):
     `message` may be the exception that caused it. `work_unit` is None when there is none to show.
     """
 
-    work_unit: WorkUnit | None
+    work_unit: ExperimentUnit | None
 
-    def __init__(self, message: Any, *, work_unit: WorkUnit | None = None) -> None:
+    def __init__(self, message: Any, *, work_unit: ExperimentUnit | None = None) -> None:
         super().__init__(message)
         self.work_unit = work_unit
 

@@ -76,11 +76,11 @@ def _as_list(values: Iterable[Any]) -> list[Any]:
     return list(values)
 
 
-def _check_entrypoint(spec: object, attribute: object, entrypoint: object) -> None:
+def _check_entrypoint(spec: object, attribute: object, entrypoint: Any) -> None:
     if not isinstance(entrypoint, ModuleName | CommandList):
         raise TypeError(
-            f'PythonContainer(entrypoint={entrypoint!r}): expected xm.ModuleName(\'package.module\') '
-            'or xm.CommandList([\'command\', …]).'
+            f"PythonContainer(entrypoint={entrypoint!r}): expected xm.ModuleName('package.module') "
+            "or xm.CommandList(['command', …])."
         )
 
 
@@ -138,9 +138,7 @@ class PythonContainer(ExecutableSpec):
     that holds `a`.
     """
 
-    entrypoint: ModuleName | CommandList = attrs.field(
-        validator=_check_entrypoint
-    )
+    entrypoint: ModuleName | CommandList = attrs.field(validator=_check_entrypoint)
     path: str = attrs.field(default='.', converter=resolve_launch_path)
     base_image: str | None = None
     docker_instructions: list[str] | None = attrs.field(

@@ -10,6 +10,10 @@ import attrs
 from xmanager.xm.jobs import JobType
 
 
+def _as_tuple(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(words)
+
+
 class Importance(enum.Enum):
     """Who goes first in a queue; within one importance it is first come, first served."""
 
@@ -31,7 +35,7 @@ class ExperimentUnitRole:
 class WorkUnitRole(ExperimentUnitRole):
     """A unit that does the experiment's work: one trial of a sweep, say. `tags` are free words to find it by."""
 
-    tags: Sequence[str] = attrs.field(default=(), converter=tuple)
+    tags: Sequence[str] = attrs.field(default=(), converter=_as_tuple)
 
 
 @attrs.frozen(kw_only=True)

@@ -65,7 +65,7 @@ def test_an_older_database_keeps_its_rows_and_a_copy_of_what_it_was(home, tmp_pa
 
 def test_a_migration_that_fails_changes_nothing(home, tmp_path):
     migrations = later(tmp_path, "op.execute('INSERT INTO nowhere VALUES (1)')")
-    with pytest.raises(StoreError, match='is as it was: .*nowhere'):
+    with pytest.raises(StoreError, match=r'is as it was: .*nowhere'):
         upgrade_file(home.database, '0001', migrations=migrations)
     assert query(home.database, 'SELECT version_num FROM alembic_version') == [('0001',)]
     with Store.open(home) as store:

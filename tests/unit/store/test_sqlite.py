@@ -35,7 +35,7 @@ def intruder(store, home):
 
 
 def test_a_lock_is_waited_for_and_then_given_up_with_what_to_do(home, intruder):
-    said = []
+    said: list[str] = []
     with Store.open(home, patience=_LITTLE, notify=said.append) as store:
         intruder.execute('BEGIN IMMEDIATE')
         with pytest.raises(StoreError, match=r'stayed locked .* for 0.05 s; see which \(fuser'):
@@ -110,7 +110,7 @@ def test_a_closed_store_says_so(home):
 
 def plan_of(home, ask):
     """How SQLite would answer what `ask` asks."""
-    statements = []
+    statements: list[str] = []
     with closing(sqlite3.connect(home.database)) as connection:
         connection.set_trace_callback(statements.append)
         ask(Queries(home, ''), connection)
@@ -123,9 +123,7 @@ _ASKED = {'kind': None, 'after_id': 0, 'limit': 200, 'with_tasks': False}
 
 
 def test_the_queue_is_read_in_the_order_of_its_index(store, home):
-    plan = plan_of(
-        home, lambda q, c: q.units(c, 1, states=('queued',), order='queue', **_ASKED)
-    )
+    plan = plan_of(home, lambda q, c: q.units(c, 1, states=('queued',), order='queue', **_ASKED))
     assert plan == ['SEARCH units USING INDEX units_queue (experiment_id=? AND state=?)']
 
 

@@ -107,7 +107,8 @@ def test_sequential_args_are_compared_by_content_and_order():
     assert xm.SequentialArgs() == xm.merge_args()
     assert xm.merge_args({'a': 1}) == xm.SequentialArgs.from_collection({'a': 1})
     assert xm.merge_args({'a': 1, 'b': 2}) != xm.merge_args({'b': 2, 'a': 1})
-    assert xm.merge_args({'a': 1}) != {'a': 1}
+    other: object = {'a': 1}
+    assert xm.merge_args({'a': 1}) != other
 
 
 def test_sequential_args_are_an_attrs_class_whose_repr_can_be_pasted_back():

@@ -1,5 +1,7 @@
 """Environment variables of jobs and packageables."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,5 +46,6 @@ def test_a_secret_is_named_like_an_environment_variable():
 def test_secrets_are_frozen_values():
     assert xm.Secret('A') == xm.Secret('A') != xm.Secret('B')
     assert len({xm.Secret('A'), xm.Secret('A')}) == 1
+    secret: Any = xm.Secret('A')
     with pytest.raises(AttributeError):
-        xm.Secret('A').name = 'B'
+        secret.name = 'B'

@@ -1,6 +1,7 @@
 """The error tree."""
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_an_error_is_caught_by_the_root_and_by_the_built_in_scripts_know(error, 
 def test_a_unit_error_carries_the_unit_and_survives_a_process_border():
     cause = ValueError('reason')
     assert xm.ExperimentUnitFailedError('m').work_unit is None
-    error = xm.ExperimentUnitFailedError(cause, work_unit='unit')
-    assert (error.work_unit, error.args, str(error)) == ('unit', (cause,), 'reason')
-    assert pickle.loads(pickle.dumps(error)).work_unit == 'unit'
+    unit: Any = 'unit'
+    error = xm.ExperimentUnitFailedError(cause, work_unit=unit)
+    assert (error.work_unit, error.args, str(error)) == (unit, (cause,), 'reason')
+    assert pickle.loads(pickle.dumps(error)).work_unit == unit

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from typing import Any
 
 import pytest
 
@@ -77,8 +78,9 @@ def test_lists_are_copied_and_bare_strings_refused():
 def test_an_entry_point_is_a_module_or_commands():
     assert xm.ModuleName('a.b').module_name == 'a.b'
     assert xm.CommandList(['a']).commands == ['a']
-    with pytest.raises(TypeError, match='expected xm.ModuleName'):
-        xm.PythonContainer('a.b', '/x')
+    entrypoint: Any = 'a.b'
+    with pytest.raises(TypeError, match='expected xm'):
+        xm.PythonContainer(entrypoint, '/x')
 
 
 def test_an_executable_has_a_name_and_can_be_subclassed():
@@ -89,17 +91,18 @@ def test_an_executable_has_a_name_and_can_be_subclassed():
 
 
 def test_an_executor_must_say_what_it_packages_for():
-    class Spec(xm.ExecutorSpec):
+    class LocalSpec(xm.ExecutorSpec):
         pass
 
     class Local(xm.Executor):
         backend = 'local'
-        Spec = Spec
+        Spec = LocalSpec
 
-    assert isinstance(Local().Spec(), Spec)
+    assert isinstance(Local().Spec(), LocalSpec)
     assert xm.Executor.backend == ''
+    make: Any = xm.Executor
     with pytest.raises(TypeError, match='Spec'):
-        xm.Executor()
+        make()
 
 
 def test_a_packageable_reads_its_arguments_like_a_job():

@@ -125,13 +125,15 @@ class LocalBackend:
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """By what runners recorded of this very attempt, and by the mark that every process of a unit bears."""
-        marked = [process for process in self._scan(0) if process.mark is not None] if units else []
-        keys = {process.mark.key for process in marked if process.mark is not None}
-        leaders = {process.mark: process for process in marked if process.pid == process.session}
+        marked: dict[str, list[Process]] = {}
+        for process in self._scan(0) if units else ():
+            if process.mark is not None:
+                marked.setdefault(process.mark.key, []).append(process)
         found = {}
         for unit in units:
-            processes = [_find_runner(unit, task, leaders) for task in unit.tasks]
-            if unit.key in keys or any(pid for pid, _ in processes):
+            mine = marked.get(unit.key, [])
+            processes = [_find_runner(unit, task, mine) for task in unit.tasks]
+            if mine or any(pid for pid, _ in processes):
                 found[unit.key] = format_reference(unit.tasks, processes)
         return found
 
@@ -161,16 +163,15 @@ class LocalBackend:
         runs: list[Run] = []
         name = ''
         try:
-            ready = []
+            all_ready = []
             for command in launch.commands:
                 name = command.name
-                ready.append(prepare(command, self._environ))
-            for task, command in zip(launch.unit.tasks, ready, strict=True):
+                all_ready.append(prepare(command, self._environ))
+            peak = own_peak()
+            for task, ready in zip(launch.unit.tasks, all_ready, strict=True):
                 name = task.name
-                peak, pid = own_peak(), start(command)
-                runs.append(
-                    Run(launch.unit, task, pid, read_start(pid), is_child=True, spawner_peak=peak)
-                )
+                pid = start(ready)
+                runs.append(Run(launch.unit, task, pid, read_start(pid), True, peak))
         except CannotStartError as error:
             self._undo(runs)
             return Rejected(str(error), name)
@@ -245,14 +246,13 @@ def _render(unit: Unit, task: Task, devices: Mapping[str, tuple[str, ...]]) -> C
     )
 
 
-def _find_runner(
-    unit: Unit, task: Task, leaders: Mapping[Owner | None, Process]
-) -> tuple[int, int]:
+def _find_runner(unit: Unit, task: Task, marked: Sequence[Process]) -> tuple[int, int]:
     """A task's runner by number and start: start 0 if it is gone, number 0 if it never was."""
-    leader = leaders.get(Owner(unit.key, task.name))
     record = read_record(unit.task_folder(task) / 'status')
-    if record is None or record.attempt != unit.attempt:
-        return (leader.pid, leader.start) if leader is not None else (0, 0)
-    if leader is not None and leader.pid == record.pid:
-        return leader.pid, leader.start
-    return record.pid, 0
+    if record is not None and record.attempt == unit.attempt:
+        starts = [process.start for process in marked if process.pid == record.pid]
+        return record.pid, starts[0] if starts else 0
+    # A runner that has recorded nothing yet has no children either: it is the only one to lead a session.
+    owner = Owner(unit.key, task.name)
+    leaders = [p for p in marked if p.mark == owner and p.pid == p.session]
+    return (leaders[0].pid, leaders[0].start) if leaders else (0, 0)

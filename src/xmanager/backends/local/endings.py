@@ -62,10 +62,10 @@ class Endings:
     def sweep(self, run: Run) -> None:
         """Ends what a task left behind that has ended by itself."""
         self._runs.add(run)
-        # The group can be asked without reading /proc: its number is taken for as long as it has a member.
-        if run.kill_at is None and run.is_child and send_group(run.pid, signal.SIGTERM):
+        # The group can be asked without reading /proc: its number is taken for as long as it has a member. What is
+        # found that way holds up the news of the end; only what left the group is swept up behind it.
+        if run.is_child and send_group(run.pid, 0):
             run.held = True
-            run.kill_at = self._clock() + run.grace
 
     def advance(self) -> None:
         """Does what is due: finds out who is gone, sends TERM to what was left behind and KILL to what is late."""

@@ -69,8 +69,8 @@ def _check_requirements(instance: Local, attribute: attrs.Attribute[Any], value:
 
 
 def _check_cwd(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f'Local(cwd={value!r}): expected a path as a string, or None.')
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise TypeError(f'Local(cwd={value!r}): expected a path, or None.')
 
 
 @attrs.define(slots=False)
@@ -92,11 +92,7 @@ class Local(Executor):
     experimental_stream_output: bool = True
     timeout: float | timedelta | None = attrs.field(default=None, validator=_check_timeout)
     grace: float | timedelta | None = attrs.field(default=None, validator=_check_grace)
-    cwd: str | None = attrs.field(
-        default=None,
-        converter=lambda cwd: os.fspath(cwd) if isinstance(cwd, os.PathLike) else cwd,
-        validator=_check_cwd,
-    )
+    cwd: str | os.PathLike[str] | None = attrs.field(default=None, validator=_check_cwd)
 
     def options(self) -> dict[str, Any]:
         """The settings as `Task.options`: JSON values, durations in seconds, None for what was left to us."""

@@ -133,7 +133,7 @@ def _parse_environment(folder: str) -> Owner | None:
 
 
 def _variable(environment: bytes, name: str) -> str | None:
-    before, found, after = environment.partition(f'\0{name}='.encode())
+    _, found, after = environment.partition(f'\0{name}='.encode())
     return os.fsdecode(after.partition(b'\0')[0]) if found else None
 
 

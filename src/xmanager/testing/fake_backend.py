@@ -1,0 +1,237 @@
+"""A back end in memory: units run by a clock that is passed in, and end as their command says."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from xmanager.backend import (
+    Capacity,
+    Grant,
+    Observation,
+    Rejected,
+    Submitted,
+    Task,
+    TaskObservation,
+    Unit,
+)
+from xmanager.xm.errors import ExecutorError
+
+DEFAULT_GRACE = 10.0
+_TERM, _KILL = 15, 9
+
+
+@attrs.frozen
+class Outcome:
+    """What becomes of a task: it runs for `seconds`, then exits with `exit_code`, or dies by `signal`, or vanishes.
+
+    `output` is in its log from the start. `rejected`, if not empty, is why the engine refuses it.
+    """
+
+    seconds: float = 0.0
+    exit_code: int = 0
+    signal: int | None = None
+    vanishes: bool = False
+    ignores_term: bool = False
+    output: bytes = b''
+    rejected: str = ''
+
+
+def interpret(unit: Unit, task: Task) -> Outcome:
+    """The outcome that a fake command names.
+
+    `exit CODE`, `kill SIGNAL`, `run [SECONDS]` (for ever), `ignore-term`, `vanish`, `echo WORD…` (each followed by
+    a NUL); anything else does not exist.
+    """
+    match task.argv:
+        case ['exit', code]:
+            return Outcome(exit_code=int(code))
+        case ['kill', number]:
+            return Outcome(signal=int(number))
+        case ['run']:
+            return Outcome(seconds=math.inf)
+        case ['run', length]:
+            return Outcome(seconds=float(length))
+        case ['ignore-term']:
+            return Outcome(seconds=math.inf, ignores_term=True)
+        case ['vanish']:
+            return Outcome(vanishes=True)
+        case ['echo', *words]:
+            return Outcome(output=b''.join(word.encode() + b'\0' for word in words))
+    return Outcome(rejected=f'program {task.argv[0] if task.argv else ""!r} does not exist.')
+
+
+@attrs.frozen
+class FakeRequest:
+    """What `FakeBackend.submit` sends: the unit and the devices of its tasks."""
+
+    unit: Unit
+    grant: Grant
+
+
+@attrs.define
+class FakeTask:
+    """A task in the engine. It ends at `ends_at` as `end` says, unless that is moved forward by a stop."""
+
+    task: Task
+    outcome: Outcome
+    started_at: float
+    ends_at: float
+    end: TaskObservation
+
+    def terminate(self, now: float, kill_at: float, reason: str = '') -> None:
+        """TERM now, and KILL at a later time for what ignores it; what has ended stays as it is."""
+        at, number = (kill_at, _KILL) if self.outcome.ignores_term else (now, _TERM)
+        if at < self.ends_at:
+            self.ends_at = at
+            self.end = TaskObservation('exited', signal=number, ended_at=at, reason=reason)
+
+    def observe(self, now: float) -> TaskObservation:
+        return self.end if now >= self.ends_at else TaskObservation('running')
+
+
+@attrs.define
+class FakeEngine:
+    """What outlives a supervisor: the units, by reference. Give it to a second FakeBackend to play a restart."""
+
+    units: dict[str, Unit] = attrs.field(factory=dict)
+    tasks: dict[str, dict[str, FakeTask]] = attrs.field(factory=dict)
+    requests: list[FakeRequest] = attrs.field(factory=list)
+    stops: list[tuple[str, float | None]] = attrs.field(factory=list)
+    numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+
+    def running(self, now: float) -> set[str]:
+        """Labels of the units that have a task running."""
+        return {
+            self.units[ref].label
+            for ref, tasks in self.tasks.items()
+            if any(task.observe(now).state == 'running' for task in tasks.values())
+        }
+
+
+class FakeBackend:
+    """Passes `BackendContract` without starting a process.
+
+    `outcome` decides what becomes of each task (by default `interpret` reads it from its command). `faults` maps a
+    verb to errors that its next calls raise, one each. `engine` holds all that was submitted, and what was asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: FakeEngine | None = None,
+        outcome: Callable[[Unit, Task], Outcome] = interpret,
+        clock: Callable[[], float] = time.time,
+        amounts: Mapping[str, float] | None = None,
+        devices: Mapping[str, tuple[str, ...]] | None = None,
+        period: float = 0.01,
+    ) -> None:
+        self.engine = engine if engine is not None else FakeEngine()
+        self.faults: dict[str, list[Exception]] = {}
+        self.period = period
+        self.busy = False
+        self._outcome = outcome
+        self._clock = clock
+        self._capacity = None if amounts is None else Capacity(dict(amounts), dict(devices or {}))
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Raises ExecutorError if these tasks together ask for more than there is."""
+        if self._capacity is None:
+            return
+        for name, available in self._capacity.amounts.items():
+            asked = sum(task.requirements.get(name, 0) for task in tasks)
+            if asked > available:
+                raise ExecutorError(
+                    f'FakeBackend has {available:g} {name}, and {asked:g} is asked for. Ask for at most {available:g}.'
+                )
+
+    def capacity(self) -> Capacity | None:
+        """As given; None (the engine queues by itself) if no amounts were."""
+        return self._capacity
+
+    def demand(self, tasks: Sequence[Task]) -> Mapping[str, Mapping[str, float]]:
+        """What each task states, no more."""
+        return {task.name: dict(task.requirements) for task in tasks}
+
+    def render(self, unit: Unit, grant: Grant) -> FakeRequest:
+        """The unit and its devices, as they are."""
+        return FakeRequest(unit, grant)
+
+    def submit(self, requests: Sequence[FakeRequest]) -> Sequence[Submitted | Rejected]:
+        """Starts the units; one whose key is known already is not started again."""
+        self._fail('submit')
+        return [self._submit(request) for request in requests]
+
+    def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
+        """References of those units whose keys were submitted."""
+        self._fail('find')
+        refs = {unit.key: ref for ref, unit in self.engine.units.items()}
+        return {unit.key: refs[unit.key] for unit in units if unit.key in refs}
+
+    def observe(self, refs: Mapping[str, Unit]) -> Mapping[str, Observation]:
+        """How the tasks fare by the clock."""
+        self._fail('observe')
+        now = self._clock()
+        for ref in refs:
+            for task in self.engine.tasks[ref].values():
+                timeout = task.task.options.get('timeout')
+                if timeout is not None and now > task.started_at + timeout:
+                    due = task.started_at + timeout
+                    task.terminate(due, due + _grace(task.task), f'timed out after {timeout} s')
+        return {
+            ref: {name: task.observe(now) for name, task in self.engine.tasks[ref].items()}
+            for ref in refs
+        }
+
+    def stop(self, refs: Mapping[str, Unit], grace: float | None) -> None:
+        """Ends the tasks at once, and those that ignore TERM after the grace time."""
+        self._fail('stop')
+        now = self._clock()
+        for ref in refs:
+            self.engine.stops.append((ref, grace))
+            for task in self.engine.tasks[ref].values():
+                task.terminate(now, now + (_grace(task.task) if grace is None else grace))
+
+    def _submit(self, request: FakeRequest) -> Submitted | Rejected:
+        unit = request.unit
+        known = self.find([unit])
+        if known:
+            return Submitted(known[unit.key])
+        outcomes = {task.name: self._outcome(unit, task) for task in unit.tasks}
+        for name, outcome in outcomes.items():
+            if outcome.rejected:
+                return Rejected(outcome.rejected, name)
+        ref = f'fake-{next(self.engine.numbers)}'
+        self.engine.requests.append(request)
+        self.engine.units[ref] = unit
+        self.engine.tasks[ref] = {
+            task.name: _begin(unit, task, outcomes[task.name], self._clock()) for task in unit.tasks
+        }
+        return Submitted(ref)
+
+    def _fail(self, verb: str) -> None:
+        if self.faults.get(verb):
+            raise self.faults[verb].pop(0)
+
+
+def _begin(unit: Unit, task: Task, outcome: Outcome, now: float) -> FakeTask:
+    folder = unit.task_folder(task)
+    (folder / 'out').mkdir(parents=True, exist_ok=True)
+    (folder / 'output.log').write_bytes(outcome.output)
+    ends_at = now + outcome.seconds
+    if outcome.vanishes:
+        end = TaskObservation('vanished')
+    elif outcome.signal is not None:
+        end = TaskObservation('exited', signal=outcome.signal, ended_at=ends_at)
+    else:
+        end = TaskObservation('exited', exit_code=outcome.exit_code, ended_at=ends_at)
+    return FakeTask(task, outcome, now, ends_at, end)
+
+
+def _grace(task: Task) -> float:
+    value = task.options.get('grace')
+    return DEFAULT_GRACE if value is None else float(value)

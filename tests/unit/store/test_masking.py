@@ -1,0 +1,64 @@
+import pytest
+
+from xmanager.store.masking import looks_secret, mask_argv, mask_env, mask_values
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'HF_TOKEN', 'token', 'WANDB_API_KEY', 'apikey', 'apiKey', '--api-key', 'db.password', 'PASSWORD_FILE',
+        'client_secret', 'SECRETS', 'ssh_passphrase', 'passwd', 'AWS_ACCESS_KEY',
+    ],
+)  # fmt: skip
+def test_these_names_look_like_secrets(name):
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    'name', ['', 'key', 'keys', 'max_tokens', 'tokenizer', 'token_count', 'monkey', 'path', 'PATH', 'lr']
+)
+def test_these_names_do_not(name):
+    assert not looks_secret(name)
+
+
+def test_the_environment_shows_names_of_secrets_and_no_values():
+    shown = mask_env({'A': '1', 'B_TOKEN': 'hush', 'C_KEY': ''}, {'D': 'WANDB'})
+    assert shown == {'A': '1', 'B_TOKEN': '***', 'C_KEY': '', 'D': '<secret WANDB>'}
+
+
+@pytest.mark.parametrize(
+    ('argv', 'shown'),
+    [
+        (['train', '--api_key=hush', '--lr=1'], ('train', '--api_key=***', '--lr=1')),
+        (['train', '--api-key', 'hush', 'x'], ('train', '--api-key', '***', 'x')),
+        (['train', '--use_secret', '--lr', '1'], ('train', '--use_secret', '--lr', '1')),
+        (['env', 'API_KEY=hush hush', 'train'], ('env', 'API_KEY=***', 'train')),
+        (['--secret=a=b c\nd'], ('--secret=***',)),
+        (['--empty_token='], ('--empty_token=',)),
+        (
+            ['sh', '-c', 'X_TOKEN="a b" train --password=hush --lr=1'],
+            ('sh', '-c', 'X_TOKEN=*** train --password=*** --lr=1'),
+        ),
+        (['a', '==', '=', '--=x'], ('a', '==', '=', '--=x')),
+        ([], ()),
+    ],
+)
+def test_command_lines_keep_all_but_their_secrets(argv, shown):
+    assert mask_argv(argv) == shown
+
+
+def test_arguments_are_masked_however_deep():
+    args = {
+        'args': {'lr': 0.1, 'api_key': 'hush', 'no_token': None, 'use_secret': True},
+        'learner': {'env_vars': {'DB_PASSWORD': 5}, 'list': ['--api_key=hush', '--n=1']},
+        'mixed': [1, {'token': 'hush'}],
+        'secret': {'lr': 1, 'password': 'hush'},
+        'tokens_key': ['hush', 'hush'],
+    }
+    assert mask_values(args) == {
+        'args': {'lr': 0.1, 'api_key': '***', 'no_token': None, 'use_secret': True},
+        'learner': {'env_vars': {'DB_PASSWORD': '***'}, 'list': ['--api_key=***', '--n=1']},
+        'mixed': [1, {'token': '***'}],
+        'secret': {'lr': 1, 'password': '***'},
+        'tokens_key': '***',
+    }
