@@ -22,7 +22,8 @@ class Task:
 
     `env` holds what the user set, by value; `secrets` maps a variable to the name under which the supervisor's own
     environment has its value. `requirements` are amounts by lower-case resource name (`cpu` in cores, `ram` in bytes,
-    `local_gpu` in devices), empty when nothing was stated. `options` are the executor's settings as JSON values.
+    `local_gpu` in devices), empty when nothing was stated. `options` are the executor's settings as JSON values; the
+    back end keeps to `timeout` (how long the task may run) and `grace` (from TERM to KILL), both in seconds.
     """
 
     name: str

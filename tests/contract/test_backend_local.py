@@ -1,18 +1,26 @@
 """The local back end keeps the contract of all back ends, with real processes."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from xmanager.backends.local.backend import LocalBackend, create
+from xmanager.backends.local.processes import scan_processes
+from xmanager.backends.local.signals import send
 from xmanager.testing.backend_contract import BackendContract
 
 
 class TestLocalBackend(BackendContract):
     @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path: Path) -> None:
+    def _folder(self, tmp_path: Path) -> Iterator[None]:
         self.folder = tmp_path
+        yield
+        for process in scan_processes():  # what a failed test left
+            if process.mark is not None and process.mark.key.startswith(f'contract.{os.getpid()}.'):
+                send(process, signal.SIGKILL)
 
     def make_backend(self) -> LocalBackend:
         return create(os.environ)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from xmanager.cli import session, waiting, wording
+from xmanager.cli import session, terminal, waiting, wording
 from xmanager.cli.parameters import addresses as takes_addresses
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def command(addresses: tuple[Address, ...], yes: bool) -> None:
 
 
 def _refuse_if_active(record: ExperimentRecord) -> None:
+    from xmanager.errors import XManagerError
     from xmanager.store.values import ACTIVE_STATES
-    from xmanager.xm.errors import XManagerError
 
     active = {state: n for state, n in record.counts.items() if state in ACTIVE_STATES}
     if active:
@@ -59,6 +59,10 @@ def _confirm(record: ExperimentRecord) -> bool:
             click.get_current_context(),
         )
     units = wording.plural(sum(record.counts.values()), 'unit')
-    return click.confirm(
-        f'Delete experiment {record.id} ({record.title}), {units} and {record.folder}?', err=True
-    )
+    title = terminal.one_line(record.title)
+    question = f'Delete experiment {record.id} ({title}), {units} and {record.folder}?'
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        raise

@@ -19,12 +19,11 @@ def report(error: BaseException) -> int:
     """Says what went wrong and returns the exit code; raises `error` again when it is not ours to explain."""
     if isinstance(error, SystemExit | GeneratorExit):
         raise error
-    if isinstance(error, click.Abort):
-        return _report_abort(error)
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        # Abort is how click passes on Ctrl-C, and at a prompt Ctrl-D.
+        return INTERRUPTED
     if isinstance(error, click.ClickException):
         return _report_misuse(error)
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return _leave_quietly()
     return _report_exception(error)
@@ -34,13 +33,6 @@ def say(sentence: str) -> None:
     """Prints `xmanager: sentence` on stderr, red on a terminal."""
     styled = terminal.style(sentence, 'red', stream=sys.stderr)
     click.echo(f'xmanager: {styled}', err=True, color=True)
-
-
-def _report_abort(error: click.Abort) -> int:
-    if isinstance(error.__cause__, KeyboardInterrupt):
-        return INTERRUPTED
-    say('aborted')
-    return FAILED
 
 
 def _report_misuse(error: click.ClickException) -> int:
@@ -53,7 +45,7 @@ def _report_misuse(error: click.ClickException) -> int:
 
 def _report_exception(error: BaseException) -> int:
     # Loaded by now if a command has run, and never needed if all goes well.
-    from xmanager.xm.errors import UsageError, XManagerError
+    from xmanager.errors import UsageError, XManagerError
 
     if os.environ.get('XM_TRACEBACK', '0') not in ('', '0'):
         import traceback
@@ -67,7 +59,7 @@ def _report_exception(error: BaseException) -> int:
 
 
 def _sentence(message: str) -> str:
-    """A message in one line; a KeyError's quotes are not part of it."""
+    """A message in one line."""
     return ' '.join(message.split())
 
 

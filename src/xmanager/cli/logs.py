@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from xmanager.cli import session, terminal
+from xmanager.cli import session, terminal, waiting
 from xmanager.cli.parameters import Whole, addresses
 from xmanager.cli.tailing import Follower, Prefixer
 
@@ -105,7 +105,8 @@ class LogReader:
                 units, token = self._find(), now
             self._copy(units)
             sys.stdout.flush()
-            if not any(unit.is_active for unit in units):
+            goes_on = any(unit.is_active for unit in units)
+            if not goes_on and not waiting.will_restart(self._store, [self._where]):
                 return
             _raise_if_nobody_listens()
             time.sleep(_PERIOD)
@@ -129,7 +130,7 @@ class LogReader:
 
     def _check_attempt(self, unit: UnitRecord, attempt: int) -> None:
         if self._where.label and attempt > unit.attempt:
-            from xmanager.xm.errors import NotFoundError
+            from xmanager.errors import NotFoundError
 
             raise NotFoundError(
                 f'unit {unit.experiment_id}.{unit.label} has no attempt {attempt}: '
@@ -139,16 +140,16 @@ class LogReader:
     def _copy(self, units: Iterable[UnitRecord]) -> None:
         active = {unit.id for unit in units if unit.is_active}
         for key, source in self._sources.items():
-            if key in self._finished:
-                continue
             if key[0] in active:
+                # It may have been restarted.
+                self._finished.discard(key)
                 source.copy(prefixed=self._prefixed)
-            else:
+            elif key not in self._finished:
                 source.finish(prefixed=self._prefixed)
                 self._finished.add(key)
 
     def _explain_silence(self, units: list[UnitRecord]) -> None:
-        from xmanager.xm.errors import NotFoundError
+        from xmanager.errors import NotFoundError
 
         sys.stdout.flush()
         if any(unit.started_at for unit in units) and self._sources:

@@ -45,7 +45,7 @@ def find_units(store: Store, where: Address, *, with_tasks: bool = True) -> list
 
 def find_unit(store: Store, experiment: ExperimentRecord, label: str) -> UnitRecord:
     """One unit of an experiment."""
-    from xmanager.xm.errors import NotFoundError
+    from xmanager.errors import NotFoundError
 
     try:
         return store.unit_by_label(experiment.id, label)
@@ -57,7 +57,7 @@ def find_unit(store: Store, experiment: ExperimentRecord, label: str) -> UnitRec
 
 def find_tasks(unit: UnitRecord, job: str) -> tuple[TaskRecord, ...]:
     """The job of this name, or with an empty name all jobs of the unit."""
-    from xmanager.xm.errors import NotFoundError
+    from xmanager.errors import NotFoundError
 
     tasks = tuple(record for record in unit.tasks if job in ('', record.task.name))
     if job and not tasks:

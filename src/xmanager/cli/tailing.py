@@ -47,6 +47,7 @@ class Follower:
         self.seen = False
         self._tail = tail
         self._file: BinaryIO | None = None
+        self._left: tuple[os.stat_result, int] | None = None
 
     def read(self) -> Iterator[bytes]:
         """What has come since the last call, in pieces."""
@@ -59,7 +60,9 @@ class Follower:
                 yield from self._drain()
 
     def close(self) -> None:
+        """Lets go of the file; another `read` goes on where this one ended."""
         if self._file is not None:
+            self._left = os.fstat(self._file.fileno()), self._file.tell()
             self._file.close()
             self._file = None
 
@@ -70,6 +73,8 @@ class Follower:
             return False
         if self._tail is not None and not self.seen:
             self._file.seek(tail_offset(self._file, self._tail))
+        elif self._left and os.path.samestat(self._left[0], os.fstat(self._file.fileno())):
+            self._file.seek(self._left[1])
         self.seen = True
         return True
 

@@ -45,8 +45,10 @@ def _wake(store: Store, addresses: tuple[Address, ...]) -> None:
     """A supervisor that died, with its machine perhaps, would let us wait for ever."""
     from xmanager.store.values import ACTIVE_STATES
 
+    active = [where for where in addresses if waiting.tally(store, where).keys() & ACTIVE_STATES]
     for experiment_id in waiting.experiments_of(addresses):
-        if store.counts(experiment_id).keys() & ACTIVE_STATES or store.requests(experiment_id):
+        asked = any(where.experiment_id == experiment_id for where in active)
+        if asked or store.requests(experiment_id):
             from xmanager.launch import wake
 
             wake(store.home, experiment_id)

@@ -61,7 +61,7 @@ def until_ended(store: Store, addresses: Sequence[Address], what: str) -> Mappin
             if (now := store.change_token()) != token:
                 tallies, token = {where: tally(store, where) for where in addresses}, now
                 total = sum((Counter(one) for one in tallies.values()), Counter())
-                if not _is_active(total) and not _will_restart(store, addresses):
+                if not _is_active(total) and not will_restart(store, addresses):
                     return tallies
             elapsed = wording.duration(float(int(time.monotonic() - started)))
             line.show(f'{what}: {wording.states(total)}   {elapsed}')
@@ -86,7 +86,8 @@ def _is_active(total: Tally) -> bool:
     return bool(total.keys() & ACTIVE_STATES)
 
 
-def _will_restart(store: Store, addresses: Sequence[Address]) -> bool:
+def will_restart(store: Store, addresses: Sequence[Address]) -> bool:
+    """Whether a restart was asked for that no supervisor has seen to yet: what has ended will run again."""
     return any(
         request.verb == 'restart'
         for experiment_id in experiments_of(addresses)

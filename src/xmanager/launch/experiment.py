@@ -14,11 +14,11 @@ from xmanager import packaging
 from xmanager.backend import Backend, Task
 from xmanager.backends import load
 from xmanager.launch import settings
-from xmanager.launch.follow import Follower
-from xmanager.launch.resolve import resolve
+from xmanager.launch.follow import Follower, Watcher
+from xmanager.launch.resolve import check_names, recorded, resolve
 from xmanager.launch.terminal import Terminal
 from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, error_of, new_unit_facts
-from xmanager.launch.wake import wake
+from xmanager.launch.wake import Guard, wake
 from xmanager.launch.writer import UnitWriter
 from xmanager.store import (
     COMPLETED,
@@ -85,15 +85,19 @@ class RecordedExperiment(Experiment):
         self.resolve_for(job, None)
 
     def resolve_for(
-        self, job: JobType, role: ExperimentUnitRole | None
+        self, job: JobType, role: ExperimentUnitRole | None, beside: Sequence[Task] = ()
     ) -> tuple[str, tuple[Task, ...]]:
-        """The back end and the tasks of a job; raises ExecutorError if they can never run."""
+        """The back end and the tasks of a job; raises ExecutorError if they can never run.
+
+        `beside` are the tasks that the unit has already.
+        """
         named = shallow_copy_job_type(job)
         populate_job_names(named)
         backend, tasks = resolve(named)
         if isinstance(role, AuxiliaryUnitRole):
             tasks = tuple(_beside_the_work(task) for task in tasks)
-        self._backend(backend).check(tasks)
+        check_names([*beside, *tasks])
+        self._backend(backend).check([*beside, *tasks])
         return backend, tasks
 
     def _backend(self, name: str) -> Backend:
@@ -115,7 +119,7 @@ class RecordedExperiment(Experiment):
         new = NewUnit(
             backend=backend,
             tasks=tasks,
-            args=args,
+            args=recorded(args),
             identity=identity,
             state=CREATING if job is None else QUEUED,
             **new_unit_facts(role),
@@ -155,6 +159,11 @@ class RecordedExperiment(Experiment):
         """Makes sure that a supervisor runs and sees what was written."""
         wake(self.store.home, self.experiment_id)
 
+    def follower(self, watcher: Watcher | None = None) -> Follower:
+        """Somebody who looks at the store for us, and replaces a supervisor that was killed."""
+        guard = Guard(self.store.home, self.experiment_id)
+        return Follower(self.store, self.experiment_id, watcher, revive=guard.look)
+
     def request_stop(self, unit_ids: list[int], message: str, outcome: str = STOPPED) -> None:
         """Asks the supervisor to stop these units."""
         self.store.request(
@@ -173,7 +182,7 @@ class RecordedExperiment(Experiment):
         if loop is self._loop and self._session is not None:
             return await self._session.follower.ended(unit_id)
         if loop not in self._followers:
-            self._followers[loop] = Follower(self.store, self.experiment_id)
+            self._followers[loop] = self.follower()
         return await self._followers[loop].ended(unit_id)
 
     def note(self, unit_id: int) -> None:
@@ -185,9 +194,8 @@ class RecordedExperiment(Experiment):
 class Session:
     """One stay in the experiment's context: what was added in it, and what the person sees of it."""
 
-    any_entered: ClassVar[bool] = (
-        False  # In this process: `xmanager launch` asks for its exit code.
-    )
+    # Of this process: `xmanager launch` asks for its exit code.
+    any_entered: ClassVar[bool] = False
     any_failed: ClassVar[bool] = False
     _told: ClassVar[list[Exception]] = []
 
@@ -203,10 +211,11 @@ class Session:
         folder = self._store.home.experiment_folder(experiment.experiment_id)
         self._lock: Lock | None = Presence(folder).launch()
         self.terminal = Terminal(experiment.experiment_id)
-        self.follower = Follower(self._store, experiment.experiment_id, self.terminal)
+        self.follower = experiment.follower(self.terminal)
         self.writer = UnitWriter(self._store, experiment.experiment_id, experiment.wake)
         self.noted: set[int] = set()
         self._units: list[int] = []
+        self._asked: set[int] = set()  # The units that were asked to stop.
         self._interrupted = False
 
     def take(self, record: UnitRecord) -> None:
@@ -220,11 +229,14 @@ class Session:
         self._say_that_all_is_added()
         if not self._units:
             return []
-        if settings.get('detach') and not self._interrupted:
-            return self._leave_behind('detached')
+        self._interrupted = self._interrupted or self._is_interrupt(error)
         if error is not None and not self._is_interrupt(error):
             return self._leave_behind('the script failed')
-        records = [await self.follower.ended(unit_id) for unit_id in self._units]
+        if settings.get('detach') and not self._interrupted:
+            return self._leave_behind('detached')
+        if self._interrupted:
+            self._stop_units()
+        records = await self.follower.all_ended(self._units)
         self.terminal.summary()
         if any(record.kind == WORK and record.state != COMPLETED for record in records):
             Session.any_failed = True
@@ -233,12 +245,18 @@ class Session:
         return errors[:1]  # The summary has told of all; one is raised.
 
     def interrupt(self) -> None:
-        """Asks the units to stop, once."""
+        """Asks the units to stop; those that are still being written are asked in `finish`."""
         self._interrupted = True
-        if not self._units:
+        self._stop_units()
+
+    def _stop_units(self) -> None:
+        units = [unit_id for unit_id in self._units if unit_id not in self._asked]
+        if not units:
             return
-        self.terminal.say('Stopping the units; Ctrl-C again leaves at once.')
-        self._experiment.request_stop(list(self._units), _INTERRUPTED)
+        if not self._asked:
+            self.terminal.say('Stopping the units; Ctrl-C again leaves at once.')
+        self._asked.update(units)
+        self._experiment.request_stop(units, _INTERRUPTED)
 
     def close(self) -> None:
         self.terminal.close()
@@ -262,12 +280,12 @@ class Session:
             )
         return []
 
-    def _is_interrupt(self, error: BaseException) -> bool:
+    def _is_interrupt(self, error: BaseException | None) -> bool:
         return isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
 
     def _errors(self, records: list[UnitRecord]) -> list[Exception]:
         return [
-            error_of(RecordedUnit.of(self._experiment, record, is_new=False), record)
+            error_of(RecordedUnit.of(self._experiment, record, is_new=False))
             for record in records
             if record.kind == WORK
             and record.state != COMPLETED

@@ -9,10 +9,10 @@ import platform
 import sys
 from collections.abc import Sequence
 
+from xmanager.errors import UsageError
 from xmanager.launch.experiment import RecordedExperiment
 from xmanager.launch.settings import define_absl_flags
 from xmanager.store import Home, NewExperiment, Store
-from xmanager.xm.errors import UsageError
 
 define_absl_flags()
 

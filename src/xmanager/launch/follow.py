@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from xmanager.store import FINAL_STATES, RUNNING, Store, UnitRecord
 
-_QUICK, _SLOW = (
-    0.01,
-    0.1,
-)  # Seconds between two looks: just after a change, and when nothing changes.
+# Seconds between two looks: just after a change, and when nothing changes.
+_QUICK, _SLOW = 0.01, 0.1
+_SILENCE = 2.0  # Seconds without news after which the supervisor may have been killed.
 
 
 class Watcher(Protocol):
     """Who wants to see what happens: the terminal."""
 
     def started(self, unit: UnitRecord) -> None:
-        """An attempt of the unit runs."""
+        """An attempt of the unit runs. May be told twice."""
 
     def ended(self, unit: UnitRecord) -> None:
         """The unit has come to a final state."""
@@ -29,11 +30,22 @@ class Watcher(Protocol):
 class Follower:
     """Looks at the store while somebody waits or watches. Lives in one event loop."""
 
-    def __init__(self, store: Store, experiment_id: int, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        experiment_id: int,
+        watcher: Watcher | None = None,
+        *,
+        revive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._experiment_id = experiment_id
         self._watcher = watcher
+        self._revive = revive
         self._watched: set[int] = set()
+        self._fresh: set[int] = set()  # Watched, but what befell them before that is not known yet.
+        # Units may run, and end, before those who wrote them can ask us to watch.
+        self._unclaimed: set[int] = set()
         self._waiting: dict[int, asyncio.Future[UnitRecord]] = {}
         self._last_event = store.last_event_id(experiment_id)
         self._token: object = None
@@ -42,6 +54,7 @@ class Follower:
     def watch(self, unit_id: int) -> None:
         """Shows this unit to the watcher from now on."""
         self._watched.add(unit_id)
+        self._fresh.add(unit_id)
         self._ensure_running()
 
     async def ended(self, unit_id: int) -> UnitRecord:
@@ -57,26 +70,46 @@ class Follower:
         self._ensure_running()
         return await asyncio.shield(future)
 
+    async def all_ended(self, unit_ids: Collection[int]) -> list[UnitRecord]:
+        """These watched units as recorded, without their tasks, once the watcher was told of all their ends."""
+        loop = asyncio.get_running_loop()
+        for unit_id in unit_ids:
+            if unit_id in self._watched:
+                self._ensure_running()
+                future = self._waiting.setdefault(unit_id, loop.create_future())
+                await asyncio.shield(future)
+        return self._store.units_by_id(unit_ids, with_tasks=False)
+
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
     def look(self) -> bool:
         """One look at the store; returns whether something had happened."""
-        token = self._store.change_token()
-        if token == self._token:
-            return False
-        self._token = token
-        events = self._store.events(self._experiment_id, after_id=self._last_event)
-        if not events:
-            return False
-        self._last_event = events[-1].id
-        started = {event.unit_id for event in events if event.to_state == RUNNING}
-        ended = {event.unit_id for event in events if event.to_state in FINAL_STATES}
+        started, ended = self._news()
+        fresh, self._fresh = self._fresh, set()
+        for record in self._store.units_by_id(sorted(fresh), with_tasks=False):
+            if record.started_at is not None:
+                started.add(record.id)
+            if not record.is_active:
+                ended.add(record.id)
         interesting = (started | ended) & (self._watched | self._waiting.keys())
         for record in self._store.units_by_id(sorted(interesting)):
             self._tell(record, record.id in started)
-        return True
+        return bool(started or ended)
+
+    def _news(self) -> tuple[set[int], set[int]]:
+        """The units that have started and that have ended since the last look."""
+        token = self._store.change_token()
+        if token == self._token:
+            return set(), set()
+        self._token = token
+        events = self._store.events(self._experiment_id, after_id=self._last_event)
+        if events:
+            self._last_event = events[-1].id
+        started = {event.unit_id for event in events if event.to_state == RUNNING}
+        ended = {event.unit_id for event in events if event.to_state in FINAL_STATES}
+        return started, ended
 
     def _tell(self, record: UnitRecord, has_started: bool) -> None:
         watched = self._watcher is not None and record.id in self._watched
@@ -102,12 +135,18 @@ class Follower:
 
     async def _run(self) -> None:
         pause = _QUICK
+        heard_at = time.monotonic()
         while self._waiting or self._watched:
             try:
                 happened = self.look()
+                if happened:
+                    heard_at = time.monotonic()
+                elif time.monotonic() > heard_at + _SILENCE:
+                    heard_at = time.monotonic()
+                    self._revive()
             except Exception as error:
-                self._fail(error)
-                raise
+                self._fail(error)  # Whoever waits raises it.
+                return
             if self._watcher is not None:
                 self._watcher.tick()
             pause = _QUICK if happened else min(_SLOW, pause * 1.1)

@@ -13,10 +13,10 @@ from typing import Final
 
 from xmanager import backends
 from xmanager.backend import Capacity
+from xmanager.errors import XManagerError
 from xmanager.launch import premises
 from xmanager.launch.findings import BAD, MISSING, OK, WARN, Finding
 from xmanager.store import Home
-from xmanager.xm.errors import XManagerError
 
 _PROBE_SECONDS: Final = 5.0
 

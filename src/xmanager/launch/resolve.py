@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xmanager.backend import Task
+from xmanager.errors import ExecutorError
 from xmanager.store import masking
 from xmanager.xm.arguments import merge_args
 from xmanager.xm.environment import Secret, env_strings
-from xmanager.xm.errors import ExecutorError
 from xmanager.xm.executables import Executor
 from xmanager.xm.job_operators import flatten_jobs
 from xmanager.xm.jobs import Job, JobType
+from xmanager.xm.resource_types import ResourceType
 
 logger = logging.getLogger(__name__)
+
+# These two have two names each; the contract of back ends uses the shorter one.
+_SPOKEN = {ResourceType.RAM: 'ram', ResourceType.DISK: 'disk'}
 
 _warned: set[str] = set()
 
@@ -36,11 +40,36 @@ def resolve(job: JobType) -> tuple[str, tuple[Task, ...]]:
     return backends.pop(), tuple(_task(job) for job in jobs)
 
 
+def recorded(args: Any) -> Any:
+    """The arguments of a unit as they may be written down: secrets by name."""
+    if isinstance(args, Secret):
+        return masking.placeholder(args.name)
+    if isinstance(args, Mapping):
+        return {name: recorded(value) for name, value in args.items()}
+    return args
+
+
+def check_names(tasks: Sequence[Task]) -> None:
+    """Raises ExecutorError unless each job of a unit can have a folder of its name."""
+    seen: set[str] = set()
+    for name in (task.name for task in tasks):
+        if name in seen:
+            raise ExecutorError(
+                f'Two jobs of one unit are called {name!r}. Give each xm.Job a `name` of its own.'
+            )
+        if name in ('.', '..') or '/' in name or '\0' in name or len(os.fsencode(name)) > 255:
+            raise ExecutorError(
+                f'xm.Job(name={name!r}): the folder of a job has its name, and no folder can be called so. '
+                'Use at most 255 bytes without a slash.'
+            )
+        seen.add(name)
+
+
 def _executor(job: Job) -> Executor:
     executor = job.executor
-    if not getattr(executor, 'backend', ''):
+    if not getattr(executor, 'backend', '') or not hasattr(executor, 'options'):
         raise ExecutorError(
-            f'{type(executor).__name__} is no executor that xm_local can run. Use xm_local.Local().'
+            f'{type(executor).__name__} is no executor that this version can run. Use xm_local.Local().'
         )
     return executor
 
@@ -71,7 +100,10 @@ def _task(job: Job) -> Task:
 
 def _requirements(executor: Any) -> dict[str, float]:
     amounts = executor.requirements.task_requirements
-    return {resource.name.lower(): float(amount) for resource, amount in amounts.items()}
+    return {
+        _SPOKEN.get(resource, resource.name.lower()): float(amount)
+        for resource, amount in amounts.items()
+    }
 
 
 def _secrets(environment: Mapping[str, str | Secret]) -> dict[str, str]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import attrs
 
+from xmanager.errors import ExperimentUnitError, UsageError, XManagerError
 from xmanager.launch import settings
 from xmanager.launch.experiment import Session
-from xmanager.xm.errors import ExperimentUnitError, UsageError, XManagerError
 
 # Lines of these are no news to the author of a launch script.
 _MACHINERY = (

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import attrs
 
-from xmanager.xm.errors import UsageError
+from xmanager.errors import UsageError
 
 _TRUE: Final = frozenset({'1', 'true', 'yes', 'on', 't', 'y'})
 _FALSE: Final = frozenset({'', '0', 'false', 'no', 'off', 'f', 'n'})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 16
+_TURN = 1 << 22  # Bytes that are read at a time while the job runs.
 _LONGEST = 1 << 16  # Bytes of a line that are gathered before it is shown in parts.
 
 
@@ -17,31 +19,37 @@ class LogTail:
         self._offset = 0
         self._partial = b''
 
-    def read(self, *, rest: bool = False) -> list[bytes]:
-        """New whole lines, each with prefix and newline; with `rest` also the last one without a newline."""
-        lines: list[bytes] = []
-        for data in self._new_data():
-            *whole, self._partial = (self._partial + data).split(b'\n')
-            lines.extend(whole)
-            if len(self._partial) > _LONGEST:
-                lines.append(self._partial)
-                self._partial = b''
-        if rest and self._partial:
-            lines.append(self._partial)
-            self._partial = b''
-        return [self._prefix + line + b'\n' for line in lines]
+    def read(self, *, rest: bool = False) -> Iterator[bytes]:
+        """New whole lines with prefix and newline, some at a time; with `rest` also the last one without a newline.
 
-    def _new_data(self) -> list[bytes]:
+        Without `rest` it stops after a while, however much there is, so that others get their turn.
+        """
+        for data in self._new_data(None if rest else _TURN):
+            *whole, self._partial = (self._partial + data).split(b'\n')
+            if len(self._partial) > _LONGEST:
+                whole.append(self._partial)
+                self._partial = b''
+            if whole:
+                yield self._prefixed(whole)
+        if rest and self._partial:
+            yield self._prefixed([self._partial])
+            self._partial = b''
+
+    def _prefixed(self, lines: list[bytes]) -> bytes:
+        return b''.join(self._prefix + line + b'\n' for line in lines)
+
+    def _new_data(self, most: int | None) -> Iterator[bytes]:
         try:
             if self._path.stat().st_size <= self._offset:
-                return []
+                return
             with self._path.open('rb') as file:
                 file.seek(self._offset)
-                data = file.read()
+                end = None if most is None else self._offset + most
+                while (end is None or self._offset < end) and (data := file.read(_CHUNK)):
+                    self._offset += len(data)
+                    yield data
         except FileNotFoundError:  # Not started yet, or the user has deleted it.
-            return []
-        self._offset += len(data)
-        return [data[i : i + _CHUNK] for i in range(0, len(data), _CHUNK)]
+            return
 
 
 def last_lines(path: Path, count: int) -> list[str]:

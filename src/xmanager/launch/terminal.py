@@ -59,6 +59,8 @@ class Terminal:
         self._added += count
 
     def started(self, unit: UnitRecord) -> None:
+        if unit.id in self._tails:
+            return
         self._running.add(unit.id)
         self._tails[unit.id] = [
             LogTail(record.folder / 'output.log', f'[{unit.label} {record.task.name}] '.encode())
@@ -136,17 +138,17 @@ class Terminal:
 
     def _print_output(self, rest: int | None = None) -> None:
         tails = self._tails.items() if rest is None else [(rest, self._tails.get(rest, []))]
-        lines = [
-            line
-            for unit_id, all in tails
-            for tail in all
-            for line in tail.read(rest=unit_id == rest)
-        ]
-        if not lines or self._broken:
+        for unit_id, all in tails:
+            for tail in all:
+                for lines in tail.read(rest=unit_id == rest):
+                    self._show(lines)
+
+    def _show(self, lines: bytes) -> None:
+        if self._broken:
             return
         self._erase()
         try:
-            self._write_out(b''.join(lines))
+            self._write_out(lines)
         except OSError:  # Whoever read our output is gone; the units and their logs are not.
             self._broken = True
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from xmanager.errors import (
+    ExperimentUnitError,
+    ExperimentUnitFailedError,
+    ExperimentUnitNotCompletedError,
+)
 from xmanager.store import (
     COMPLETED,
     CREATING,
@@ -16,11 +22,6 @@ from xmanager.store import (
     STOPPED,
     TaskRecord,
     UnitRecord,
-)
-from xmanager.xm.errors import (
-    ExperimentUnitError,
-    ExperimentUnitFailedError,
-    ExperimentUnitNotCompletedError,
 )
 from xmanager.xm.experiment_unit import AuxiliaryUnit, ExperimentUnit, WorkUnit, current_unit
 from xmanager.xm.jobs import JobType, LaunchedJob
@@ -144,7 +145,8 @@ class RecordedUnit(ExperimentUnit):
                 f'unit {self.record.label} has left its generator: add all its jobs before the generator returns '
                 'or waits for the unit.'
             )
-        self._gathered.append(self.experiment.resolve_for(job, self._role))
+        beside = [task for _, tasks in self._gathered for task in tasks]
+        self._gathered.append(self.experiment.resolve_for(job, self._role, beside))
 
     async def commit(self, error: BaseException | None = None) -> None:
         """Hands over what the generator has added; the unit can be started from now on. Repeating it does nothing."""
@@ -153,7 +155,9 @@ class RecordedUnit(ExperimentUnit):
         tasks = [task for _, group in self._gathered for task in group]
         backends = {backend for backend, _ in self._gathered}
         state, message = (QUEUED if tasks else COMPLETED), ''
-        if error is not None:
+        if isinstance(error, asyncio.CancelledError):
+            state, message, tasks = STOPPED, 'its job generator was cancelled', []
+        elif error is not None:
             state, message, tasks = FAILED, f'its job generator raised {_told(error)}', []
         self.experiment.store.set_tasks(
             self._unit_id,
@@ -172,7 +176,7 @@ class RecordedUnit(ExperimentUnit):
         self.experiment.note(self._unit_id)
         if record.state == COMPLETED:
             return
-        raise error_of(self, record)
+        raise error_of(self)
 
 
 class RecordedWorkUnit(RecordedUnit, WorkUnit):
@@ -183,8 +187,9 @@ class RecordedAuxiliaryUnit(RecordedUnit, AuxiliaryUnit):
     """An auxiliary unit of a recorded experiment."""
 
 
-def error_of(unit: ExperimentUnit, record: UnitRecord) -> ExperimentUnitError:
+def error_of(unit: RecordedUnit) -> ExperimentUnitError:
     """The error that tells of a unit's end other than completion."""
+    record = unit.record
     name = f'unit {record.label} of experiment {record.experiment_id}'
     message = f': {record.message}' if record.message else ''
     if record.state == FAILED and not record.tasks:

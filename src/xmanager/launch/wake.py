@@ -5,19 +5,48 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+from xmanager.backend import KEY_VARIABLE
+from xmanager.errors import StoreError
 from xmanager.store import Home
 from xmanager.store.presence import Presence
 
 # What belongs to the job in which a launcher may itself be running, not to what it launches.
 _OF_A_JOB = (
-    'XM_KEY',
     'XM_EXPERIMENT_ID',
     'XM_WORK_UNIT_ID',
     'XM_JOB_NAME',
     'XM_OUTPUT_DIR',
     'XM_ATTEMPT',
 )
+
+_TRIES = 5  # Supervisors that may end in a row before the launcher gives up.
+
+_started: dict[Path, subprocess.Popen[bytes]] = {}
+
+
+class Guard:
+    """Sees to it that somebody supervises, while a launcher waits: a supervisor may be killed at any time."""
+
+    def __init__(self, home: Home, experiment_id: int) -> None:
+        self._home = home
+        self._experiment_id = experiment_id
+        self._folder = home.experiment_folder(experiment_id)
+        self._started = 0
+
+    def look(self) -> None:
+        """Starts a supervisor if there is none. Raises StoreError if each one ends at once."""
+        if Presence(self._folder).is_supervised():
+            return
+        self._started += 1
+        if self._started > _TRIES:
+            raise StoreError(
+                f'The supervisor of experiment {self._experiment_id} has ended {_TRIES} times while units wait for '
+                f'it. {self._folder / "supervisor.log"} says why; `xmanager supervise {self._experiment_id}` tries '
+                'again.'
+            )
+        wake(self._home, self._experiment_id)
 
 
 def wake(home: Home, experiment_id: int) -> None:
@@ -27,13 +56,25 @@ def wake(home: Home, experiment_id: int) -> None:
     """
     folder = home.experiment_folder(experiment_id)
     presence = Presence(folder)
+    started = _started.get(folder)
     if presence.is_supervised():
         presence.wake()
-        return
+    elif started is None or started.poll() is not None:
+        _started[folder] = _start_supervisor(home, experiment_id)
+    # else: ours is just starting, and will read what was written.
+
+
+def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]:
+    folder = home.experiment_folder(experiment_id)
     environ = {name: value for name, value in os.environ.items() if name not in _OF_A_JOB}
     environ['XM_HOME'] = str(home.path)
+    if paths := environ.get('PYTHONPATH'):  # Relative ones are relative to our folder, not to its.
+        environ['PYTHONPATH'] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
+    environ[KEY_VARIABLE] = (
+        'supervisor'  # Of no unit: it must not end with the job that launched it.
+    )
     with (folder / 'supervisor.log').open('ab') as log:
-        subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, '-P', '-m', 'xmanager.supervise', str(experiment_id)],
             stdin=subprocess.DEVNULL,
             stdout=log,

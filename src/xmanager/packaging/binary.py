@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
+from xmanager.errors import PackagingError
 from xmanager.xm.arguments import SequentialArgs, UserArgs
-from xmanager.xm.errors import PackagingError
 from xmanager.xm.executables import Binary, Executable
 from xmanager.xm.launch_script import resolve_launch_path
 from xmanager.xm.packageables import Packageable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from xmanager.errors import PackagingError
 from xmanager.packaging.binary import package_binary
-from xmanager.xm.errors import PackagingError
 from xmanager.xm.executables import (
     BazelBinary,
     BazelContainer,
@@ -19,6 +19,11 @@ from xmanager.xm.executables import (
 from xmanager.xm.packageables import Packageable
 
 _PACKAGERS: Final[Mapping[type, Callable[[Packageable], Executable]]] = {Binary: package_binary}
+
+_ENGINES: Final = {
+    'vertex': 'a client of Vertex AI and a container builder',
+    'kubernetes': 'a client of Kubernetes and a container builder',
+}
 
 _CONTAINERS: Final = (Container, Dockerfile, PythonContainer, BazelContainer)
 
@@ -40,8 +45,7 @@ def _check(packageable: Packageable) -> None:
     where = getattr(packageable.executor_spec, 'backend', '')
     if where != 'local':
         raise PackagingError(
-            f'{spec.name!r} is packaged for {type(packageable.executor_spec).__name__}, '
-            'which this version cannot launch to. Use xm_local.Local.Spec() and xm_local.Local().'
+            f"{spec.name!r} can't be packaged: {_what_is_missing(packageable, where)}"
         )
     if type(spec) in _PACKAGERS:
         return
@@ -58,4 +62,18 @@ def _check(packageable: Packageable) -> None:
     raise PackagingError(
         f'{type(spec).__name__} is no executable specification that can be packaged here. '
         'Use one of those in xm: xm.binary(…) runs on this machine.'
+    )
+
+
+def _what_is_missing(packageable: Packageable, backend: str) -> str:
+    kind = type(packageable.executor_spec).__name__
+    engine = _ENGINES.get(backend)
+    if engine is None:
+        return (
+            f'{kind} is no executor specification of xm_local. Package for xm_local.Local.Spec().'
+        )
+    executor = kind.removesuffix('Spec')
+    return (
+        f'xm_local.{executor} needs {engine}, which this version does not bring. '
+        'Run it on this machine: package for xm_local.Local.Spec() and launch with xm_local.Local().'
     )

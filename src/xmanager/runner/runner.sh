@@ -9,7 +9,7 @@
 trap : HUP INT QUIT USR1 USR2 ALRM TERM
 
 XM_RUNNER_STATUS=$1
-echo "started $2 $$" >"$XM_RUNNER_STATUS"
+echo "started $2 $$" >>"$XM_RUNNER_STATUS"
 # The redirections stand in the subshell, which exec replaces, so that the waiting shell's own remarks go nowhere.
 XM_RUNNER_CODE=0
 (cd -- "$3" 2>&1 && shift 3 && exec "$@" 2>&1) || XM_RUNNER_CODE=$?

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from xmanager.errors import StoreError
 from xmanager.store.home import Home
 from xmanager.store.opening import open_for_reading
 from xmanager.store.sqlite import Notify, Patience, log_warning
-from xmanager.xm.errors import StoreError
 
 
 @attrs.frozen

@@ -12,8 +12,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from xmanager.errors import StoreError
 from xmanager.store.trouble import translated
-from xmanager.xm.errors import StoreError
 
 MIGRATIONS = Path(__file__).with_name('migrations')
 

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from xmanager.errors import StoreError
 from xmanager.store.home import Home
 from xmanager.store.sqlite import (
     IMMUTABLE,
@@ -23,7 +24,6 @@ from xmanager.store.sqlite import (
     connect_to_memory,
 )
 from xmanager.store.trouble import is_read_only, not_ours, translated
-from xmanager.xm.errors import StoreError
 
 SCHEMAS: Final = ('0001',)
 """Every schema there was, oldest first: the revisions of `migrations/versions`."""

@@ -8,7 +8,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from xmanager.xm.errors import StoreError
+from xmanager.errors import StoreError
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from xmanager.errors import NotFoundError
 from xmanager.store.home import Home
 from xmanager.store.rows import (
     EVENT_COLUMNS,
@@ -31,7 +32,6 @@ from xmanager.store.values import (
     Request,
     UnitRecord,
 )
-from xmanager.xm.errors import NotFoundError
 
 _LABEL: Final = re.compile(r'(a?)([1-9][0-9]{0,17})')
 _MOST_IDS: Final = 512

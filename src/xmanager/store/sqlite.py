@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import attrs
 
+from xmanager.errors import StoreError
 from xmanager.store.trouble import is_busy, translated
-from xmanager.xm.errors import StoreError
 
 Notify = Callable[[str], None]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from xmanager.backend import Task
+from xmanager.errors import StoreError
 from xmanager.store import commands, queries
 from xmanager.store.home import Home
 from xmanager.store.moves import write_moves
@@ -29,7 +30,6 @@ from xmanager.store.values import (
     Request,
     UnitRecord,
 )
-from xmanager.xm.errors import StoreError
 
 Clock = Callable[[], float]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from xmanager.xm.errors import StoreError
+from xmanager.errors import StoreError
 
 _NO_LOCKS_ERRNO: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FULL_ERRNO: Final = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator
 
 from xmanager.backends import load
+from xmanager.errors import StoreError
 from xmanager.store import Home, Store
 from xmanager.store.presence import Presence
 from xmanager.supervise.supervisor import Supervisor
+
+_RETRY = 5.0  # Seconds between two tries when the store can't be used.
 
 
 class Alarm:
@@ -38,14 +41,27 @@ def supervise(store: Store, experiment_id: int) -> None:
     presence = Presence(store.home.experiment_folder(experiment_id))
     while lock := presence.supervise():
         alarm = Alarm(presence)
-        supervisor = Supervisor(store, experiment_id, lambda name: load(name, os.environ))
-        supervisor.adopt()
-        for _ in _until_done(supervisor):
-            alarm.wait(supervisor.patience())
+        supervisor = _supervise_patiently(store, experiment_id, alarm)
         lock.release()
         # Whoever wrote before the release saw a supervisor and left the work to us: look once more.
         if not supervisor.has_work():
             return
+
+
+def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Supervisor:
+    """Supervises to the end; while the store can't be used the jobs run on, and all is looked at anew."""
+    while True:
+        supervisor = Supervisor(store, experiment_id, lambda name: load(name, os.environ))
+        try:
+            supervisor.adopt()
+            for _ in _until_done(supervisor):
+                alarm.wait(supervisor.patience())
+            return supervisor
+        except StoreError as error:
+            if not store.home.experiment_folder(experiment_id).exists():
+                raise  # The home was removed: nothing is left to supervise.
+            print(f'{error} Trying again.', file=sys.stderr, flush=True)
+            alarm.wait(_RETRY)
 
 
 def _until_done(supervisor: Supervisor) -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -61,6 +61,8 @@ class Supervisor:
         self._requests: list[Request] = []
         self._token: object = None
         self._stale = True  # Something was written by others since the queue was read.
+        self._more_queued = True  # There are queued units beyond the window.
+        self._launching = True  # Until it was seen that nobody launches.
 
     # The course of things.
 
@@ -76,9 +78,9 @@ class Supervisor:
         """One pass over everything; returns whether something happened, so that another pass is due at once."""
         self._look_at_store()
         happened = self._observe()
-        self._obey()
-        self._end_auxiliaries()
+        happened = self._obey() or happened
         self._fail_orphans()
+        happened = self._end_auxiliaries() or happened
         happened = self._admit() or happened
         if not happened:
             self._flush()
@@ -151,6 +153,7 @@ class Supervisor:
         if failed and not running.siblings_stopped:
             running.siblings_stopped = True
             running.engine.backend.stop({running.reference: running.unit}, None)
+            return True
         return False
 
     def _end(self, running: Running, observation: Observation) -> None:
@@ -177,16 +180,23 @@ class Supervisor:
 
     # Obeying.
 
-    def _obey(self) -> None:
-        for request in self._requests:
-            done = self._stop(request) if request.verb == 'stop' else self._restart(request)
+    def _obey(self) -> bool:
+        """Does what was asked for; returns whether units were stopped or moved just now."""
+        happened = False
+        for request in list(self._requests):
+            if request.verb == 'stop':
+                acted, done = self._stop(request)
+            else:
+                acted, done = self._restart(request), True
+            happened = acted or happened
             if done:
                 self._flush()
                 self.store.finish_requests([request.id])
-                self._requests = [r for r in self._requests if r.id != request.id]
+                self._requests.remove(request)
+        return happened
 
-    def _stop(self, request: Request) -> bool:
-        """Stops the units of a request; True when all of them have ended."""
+    def _stop(self, request: Request) -> tuple[bool, bool]:
+        """Stops the units of a request; returns whether any was stopped just now, and whether all have ended."""
         self._flush()
         active = [unit for unit in self._units_of(request) if unit.is_active]
         waiting = [unit for unit in active if unit.id not in self._running]
@@ -195,11 +205,18 @@ class Supervisor:
         gone = {unit.id for unit in waiting}
         self._queue = deque(unit for unit in self._queue if unit.id not in gone)
         ours = [self._running[unit.id] for unit in active if unit.id in self._running]
-        for running in ours:
-            if running.stopping is None:
-                running.stopping = (request.outcome, request.message)
-                running.engine.backend.stop({running.reference: running.unit}, None)
-        return not ours
+        asked = self._ask_to_end(ours, request.outcome, request.message)
+        return asked or bool(waiting), not ours
+
+    def _ask_to_end(self, units: Sequence[Running], state: str, message: str) -> bool:
+        """Stops running units, which shall end in that state; False if all were asked before."""
+        fresh = [running for running in units if running.stopping is None]
+        for running in fresh:
+            running.stopping = (state, message)
+        for engine in {running.engine.name: running.engine for running in fresh}.values():
+            mine = {r.reference: r.unit for r in fresh if r.engine is engine}
+            engine.backend.stop(mine, None)
+        return bool(fresh)
 
     def _restart(self, request: Request) -> bool:
         for unit in self._units_of(request):
@@ -214,20 +231,20 @@ class Supervisor:
             return self.store.units(self.experiment_id, with_tasks=False)
         return self.store.units_by_id([request.unit_id], with_tasks=False)
 
-    def _end_auxiliaries(self) -> None:
-        if self._presence.is_launching() or self._queue:
-            return
-        for unit in due_auxiliaries(self.store, self.experiment_id, self._clock()):
-            running = self._running.get(unit.id)
-            if running is None:
+    def _end_auxiliaries(self) -> bool:
+        if self._launching or self._queue:
+            return False
+        due = due_auxiliaries(self.store, self.experiment_id, self._clock())
+        for unit in due:
+            if unit.id not in self._running:
                 self._record(unit, COMPLETED, why=_SERVED, message=_SERVED)
-            elif running.stopping is None:
-                running.stopping = (COMPLETED, _SERVED)
-                running.engine.backend.stop({running.reference: running.unit}, None)
+        running = [self._running[unit.id] for unit in due if unit.id in self._running]
+        return self._ask_to_end(running, COMPLETED, _SERVED)
 
     def _fail_orphans(self) -> None:
         """Fails units whose generator can't add jobs any more, because its launcher is gone."""
-        if not self._stale or self._presence.is_launching():
+        was_launching, self._launching = self._launching, self._presence.is_launching()
+        if self._launching or not was_launching:
             return
         for unit in self.store.units(self.experiment_id, states=(CREATING,), with_tasks=False):
             self._record(unit, FAILED, why=_ORPHANED, message=_ORPHANED)
@@ -268,8 +285,6 @@ class Supervisor:
         )
         self._more_queued = len(self._queue) == _WINDOW
         self._stale = False
-
-    _more_queued = True
 
     def _submit(self, record: UnitRecord, engine: Engine, demand: Demand, grant: Grant) -> None:
         unit = record.as_unit()

@@ -19,7 +19,7 @@ from xmanager.backend import (
     TaskObservation,
     Unit,
 )
-from xmanager.xm.errors import ExecutorError
+from xmanager.errors import ExecutorError
 
 DEFAULT_GRACE = 10.0
 _TERM, _KILL = 15, 9

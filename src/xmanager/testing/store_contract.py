@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from xmanager.errors import NotFoundError
 from xmanager.store import (
     COMPLETED,
     FAILED,
@@ -18,7 +19,6 @@ from xmanager.store import (
 from xmanager.testing.store_fixtures import SettableClock, a_unit, add, walk
 from xmanager.testing.store_moves_contract import MovesContract
 from xmanager.testing.store_units_contract import UnitsContract
-from xmanager.xm.errors import NotFoundError
 
 __all__ = ['SettableClock', 'StoreContract']
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xmanager.backend import Task
+from xmanager.errors import NotFoundError
 from xmanager.store import (
     AUXILIARY,
     CREATING,
@@ -21,7 +22,6 @@ from xmanager.store import (
     UnitRecord,
 )
 from xmanager.testing.store_fixtures import SettableClock, StoreFixtures, a_task, a_unit, add, walk
-from xmanager.xm.errors import NotFoundError
 
 
 class UnitsContract(StoreFixtures):

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xmanager.xm import job_operators as job_operators
-from xmanager.xm.amounts import ResourceDict, ResourceQuantity
-from xmanager.xm.arguments import SequentialArgs, ShellSafeArg, UserArgs, merge_args
-from xmanager.xm.environment import Secret
-from xmanager.xm.errors import (
+from xmanager.errors import (
     ExperimentUnitError,
     ExperimentUnitFailedError,
     ExperimentUnitNotCompletedError,
@@ -19,6 +15,10 @@ from xmanager.xm.errors import (
     NotFoundError,
     ReloadError,
 )
+from xmanager.xm import job_operators as job_operators
+from xmanager.xm.amounts import ResourceDict, ResourceQuantity
+from xmanager.xm.arguments import SequentialArgs, ShellSafeArg, UserArgs, merge_args
+from xmanager.xm.environment import Secret
 from xmanager.xm.executables import (
     BazelBinary,
     BazelContainer,
@@ -34,7 +34,8 @@ from xmanager.xm.executables import (
     ModuleName,
     PythonContainer,
 )
-from xmanager.xm.experiment import DebugInterrupt, Experiment, run_in_asyncio_loop
+from xmanager.xm.experiment import Experiment, run_in_asyncio_loop
+from xmanager.xm.experiment_context import DebugInterrupt
 from xmanager.xm.experiment_unit import (
     AuxiliaryUnit,
     ExperimentUnit,

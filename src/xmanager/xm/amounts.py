@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import NamedTuple, Union
 
-from xmanager.xm.errors import InvalidTpuTopologyError
+from xmanager.errors import InvalidTpuTopologyError
 from xmanager.xm.resource_types import AcceleratorType, ResourceType, resource_type
 from xmanager.xm.topology import Topology
 

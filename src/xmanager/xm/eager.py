@@ -21,6 +21,66 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     return asyncio._get_running_loop()
 
 
+class Pending:
+    """One piece of work of the eager core, and whether the script has taken note of how it ended."""
+
+    def __init__(self, coroutine: CoroutineFactory, loop: asyncio.AbstractEventLoop) -> None:
+        self.done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.noted = False
+        self._coroutine = coroutine
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts the work in its loop; may be called from any thread."""
+        if running_loop() is self._loop:
+            self._start()
+        else:
+            self._loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        self._task = self._context.run(self._loop.create_task, self._run())
+        self._task.add_done_callback(self._ended)
+
+    async def _run(self) -> None:
+        try:
+            result = await self._coroutine()
+        except asyncio.CancelledError:
+            raise
+        except (
+            BaseException
+        ) as error:  # SystemExit too: let out of the task, it would kill the loop's thread.
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(result)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self.done.cancel()
+            self.done.set_running_or_notify_cancel()
+
+    def cancel(self) -> None:
+        """Cancels the work; may be called from any thread, also when the loop has not started it yet."""
+        if not self.done.done() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        """Waits for the end, in any loop, however the work ends."""
+        await asyncio.wait([AsyncFuture(self, asyncio.get_running_loop())])
+
+    def take_unseen_error(self) -> BaseException | None:
+        """The error with which the work ended, if the script has not seen it; told once."""
+        if self.noted or self.done.cancelled():
+            return None
+        self.noted = True
+        return self.done.exception()
+
+
 class LoopThread:
     """An event loop in a thread of its own, for scripts that have none."""
 
@@ -31,47 +91,26 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, R]) -> concurrent.futures.Future[R]:
         """Runs a coroutine there; the future can be waited for from any other thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        pending = Pending(lambda: coroutine, self.loop)
+        pending.start()
+        return pending.done
 
     def close(self) -> None:
-        """Ends the loop and its thread; tasks that still run are cancelled."""
-        self.loop.call_soon_threadsafe(self._cancel_and_stop)
-        self._thread.join()
-        self.loop.close()
-
-    def _cancel_and_stop(self) -> None:
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.call_soon(self.loop.stop)
+        """Cancels what still runs, waits for its end, and ends the loop and its thread."""
+        try:
+            self.call(_cancel_all_others()).result()
+        finally:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+            self.loop.close()
 
 
-class Pending:
-    """One piece of work of the eager core, and whether the script has taken note of how it ended."""
-
-    def __init__(self, coroutine: CoroutineFactory) -> None:
-        self.coroutine = coroutine
-        self.context = contextvars.copy_context()
-        self.done: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self.noted = False
-        self.task: asyncio.Task[Any] | None = None
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts the work; must be called in the loop's thread."""
-        self.task = self.context.run(loop.create_task, self.coroutine())
-        self.task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            self.done.cancel()
-            self.done.set_running_or_notify_cancel()
-        elif error := task.exception():
-            self.done.set_exception(error)
-        else:
-            self.done.set_result(task.result())
-
-    def cancel(self) -> None:
-        if self.task is not None:
-            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+async def _cancel_all_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 class SyncFuture(concurrent.futures.Future[Any]):
@@ -83,8 +122,6 @@ class SyncFuture(concurrent.futures.Future[Any]):
         pending.done.add_done_callback(self._copy)
 
     def _copy(self, source: concurrent.futures.Future[Any]) -> None:
-        if self.cancelled():
-            return
         if source.cancelled():
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -94,16 +131,23 @@ class SyncFuture(concurrent.futures.Future[Any]):
             self.set_result(source.result())
 
     def result(self, timeout: float | None = None) -> Any:
-        self._pending.noted = True
-        return super().result(timeout)
+        try:
+            return super().result(timeout)
+        finally:
+            self._pending.noted |= self.done()  # Not if it only timed out.
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._pending.noted = True
-        return super().exception(timeout)
+        try:
+            return super().exception(timeout)
+        finally:
+            self._pending.noted |= self.done()
 
     def cancel(self) -> bool:
+        """Asks the work to end; the future is cancelled once it has."""
+        if self.done():
+            return self.cancelled()
         self._pending.cancel()
-        return super().cancel()
+        return True
 
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.wrap_future(self).__await__()
@@ -136,11 +180,11 @@ class AsyncFuture(asyncio.Future[Any]):
             self.set_result(source.result())
 
     def result(self) -> Any:
-        self._pending.noted = True
+        self._pending.noted |= self.done()
         return super().result()
 
     def exception(self) -> BaseException | None:
-        self._pending.noted = True
+        self._pending.noted |= self.done()
         return super().exception()
 
     def cancel(self, msg: Any = None) -> bool:
@@ -178,8 +222,10 @@ def run_in_asyncio_loop(f: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         if running_loop() is None:
             return asyncio.run(f(*args, **kwargs))
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            context = contextvars.copy_context()
-            return executor.submit(context.run, asyncio.run, f(*args, **kwargs)).result()
+        thread = LoopThread()
+        try:
+            return thread.call(f(*args, **kwargs)).result()
+        finally:
+            thread.close()
 
     return run

@@ -1,19 +1,17 @@
-"""The eager experiment: units are added by calls, launched at once, and waited for where the context ends."""
+"""The eager experiment: units are added by calls and launched at once."""
 
 from __future__ import annotations
 
 import abc
-import contextvars
-import logging
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from xmanager.errors import UsageError
 from xmanager.xm.apply_args import apply_args, shown_args, validate_job
-from xmanager.xm.errors import UsageError
 from xmanager.xm.executables import Executable
-from xmanager.xm.experiment_unit import ExperimentUnit, WorkUnit, enter_unit
+from xmanager.xm.experiment_context import ExperimentContext
+from xmanager.xm.experiment_unit import ExperimentUnit, WorkUnit
+from xmanager.xm.generator_args import checked_generator_args
 from xmanager.xm.job_operators import is_job_generator
 from xmanager.xm.jobs import Job, JobConfig, JobGroup, JobType
 from xmanager.xm.metadata import ContextAnnotations, MetadataContext
@@ -22,22 +20,10 @@ from xmanager.xm.packaging_queue import PackagingQueue
 from xmanager.xm.roles import AuxiliaryUnitJob, ExperimentUnitRole, WorkUnitRole
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from xmanager.xm.eager import CoroutineFactory, LoopThread, Pending
+    from xmanager.xm.eager import CoroutineFactory
 
 P = ParamSpec('P')
 R = TypeVar('R')
-
-logger = logging.getLogger(__name__)
-
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect.
-
-_current_experiment: contextvars.ContextVar[Experiment] = contextvars.ContextVar('xm_experiment')
-
-
-class DebugInterrupt(BaseException):
-    """Raised by a script to leave an experiment's context without waiting for anything."""
 
 
 def run_in_asyncio_loop(f: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
@@ -50,33 +36,25 @@ def run_in_asyncio_loop(f: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R
     return wrap(f)
 
 
-class Experiment(abc.ABC):
+class Experiment(ExperimentContext):
     """An experiment in the making. `with` (or `async with`) it, then `package` and `add`.
 
-    The base holds all that is the same for every implementation: the loop, arguments, generators, roles, errors at
-    the exit. Implementations provide the abstract members.
+    The base holds all that is the same for every implementation: arguments, generators, roles, packaging.
+    Implementations provide the abstract members.
     """
 
     _packaging: PackagingQueue
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: LoopThread | None = None
-        self._pending: list[Pending] = []
+        super().__init__()
         self._added = 0
-        self._tokens: list[contextvars.Token[Experiment]] = []
         self._context = MetadataContext(creator='', annotations=ContextAnnotations())
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._packaging = PackagingQueue(cls._package)
 
-    # What implementations provide.
-
-    @property
-    @abc.abstractmethod
-    def experiment_id(self) -> int:
-        """Small and sequential; known once the experiment's context was entered."""
+    # What implementations provide, beside the hooks of the context.
 
     @property
     @abc.abstractmethod
@@ -107,148 +85,6 @@ class Experiment(abc.ABC):
     def _check_job(self, job: JobType) -> None:
         """Raises if a job with its arguments applied can never run. Called by `add`, before anything is kept."""
 
-    def _entered(self) -> None:
-        """Called when the context is entered, before anything is added."""
-
-    async def _finish(self, error: BaseException | None) -> list[Exception]:
-        """Waits for what must be waited for; returns the errors to raise. `error` left the script's block."""
-        return []
-
-    def _interrupt(self) -> None:
-        """Called from any thread at the first Ctrl-C while `_finish` waits."""
-
-    def _left(self) -> None:
-        """Called last, whatever happened."""
-
-    # The context.
-
-    def __enter__(self) -> Self:
-        if sys._getframe(1).f_code.co_flags & _CO_COROUTINE:
-            raise RuntimeError(
-                'with experiment: inside a coroutine would block its loop. Use `async with` instead.'
-            )
-        from xmanager.xm.eager import LoopThread
-
-        self._refuse_twice()
-        self._thread = LoopThread()
-        self._enter(self._thread.loop)
-        return self
-
-    async def __aenter__(self) -> Self:
-        import asyncio
-
-        self._refuse_twice()
-        self._enter(asyncio.get_running_loop())
-        return self
-
-    def _refuse_twice(self) -> None:
-        if self._loop is not None:
-            raise RuntimeError('This experiment is open already: its context was entered before.')
-
-    def _enter(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        try:
-            self._entered()
-        except BaseException:
-            self._close()
-            raise
-        self._tokens.append(_current_experiment.set(self))
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._thread is not None
-        interrupted: KeyboardInterrupt | None = None
-        leaving = self._thread.call(self._leave(exc))
-        if isinstance(exc, KeyboardInterrupt):
-            self._interrupt()
-        try:
-            while True:
-                try:
-                    leaving.result()
-                    break
-                except KeyboardInterrupt as error:
-                    if interrupted or isinstance(exc, KeyboardInterrupt):
-                        raise
-                    interrupted = error
-                    self._interrupt()
-        finally:
-            self._close()
-        if interrupted:
-            raise interrupted
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        import asyncio
-
-        interrupted: asyncio.CancelledError | None = None
-        leaving = asyncio.ensure_future(self._leave(exc))
-        if isinstance(exc, KeyboardInterrupt | asyncio.CancelledError):
-            self._interrupt()
-        try:
-            while True:
-                try:
-                    await asyncio.shield(leaving)
-                    break
-                except asyncio.CancelledError as error:
-                    if interrupted or isinstance(exc, asyncio.CancelledError):
-                        leaving.cancel()
-                        raise
-                    interrupted = error
-                    self._interrupt()
-        finally:
-            self._close()
-        if interrupted:
-            raise interrupted
-
-    def _close(self) -> None:
-        self._left()
-        for token in self._tokens:
-            _current_experiment.reset(token)
-        self._tokens.clear()
-        if self._thread is not None:
-            self._thread.close()
-            self._thread = None
-        self._loop = None
-        self._pending.clear()
-
-    async def _leave(self, exc: BaseException | None) -> None:
-        if isinstance(exc, DebugInterrupt):
-            return
-        errors = await self._await_pending()
-        errors += await self._finish(exc)
-        if exc is None and self._added == 0:
-            logger.warning('No work units were added to experiment %s.', self.experiment_id)
-        if exc is not None:  # The script's own error goes on its way; ours must not hide it.
-            _log(errors)
-        elif errors:
-            _log(errors[1:])
-            raise errors[0]
-
-    async def _await_pending(self) -> list[Exception]:
-        """Waits for all that was added, also meanwhile; returns the errors that the script has not seen."""
-        import asyncio
-
-        errors: list[Exception] = []
-        while self._pending:
-            pending = self._pending.pop(0)
-            await asyncio.wait([asyncio.wrap_future(pending.done)])
-            if pending.done.cancelled():
-                logger.warning('An addition to experiment %s was cancelled.', self.experiment_id)
-            elif (error := pending.done.exception()) and not pending.noted:
-                if not isinstance(error, Exception):
-                    raise error
-                if not any(error is known for known in errors):
-                    errors.append(error)
-        return errors
-
     # Packaging.
 
     @classmethod
@@ -277,28 +113,37 @@ class Experiment(abc.ABC):
         for a generator. `identity`, if given, adds only if no unit of that identity exists. Raises at once, with
         nothing added, for bad arguments and for what can never run.
         """
+        from xmanager.xm.eager import future_for_caller
+
         self._require_open()
         if isinstance(job, AuxiliaryUnitJob):
-            job, role = job.job, role or job.role
+            role = role or job.role
+            job = job.job
         role = role or WorkUnitRole()
         validate_job(job)
         if is_job_generator(job):
-            create = self._generator_unit(cast(Callable[..., Any], job), args, role, identity)
+            checked = checked_generator_args(job, args)
+            create = self._generator_unit(job, checked, role, identity)
         elif isinstance(job, JobConfig):
+            self._check_job(job)
             create = self._job_unit(job, dict(args or {}), role, identity)
         else:
             prepared = apply_args(cast(Job | JobGroup, job), args)
             self._check_job(prepared)
             create = self._job_unit(prepared, shown_args(job, args), role, identity)
+        self._count_work(role, 1)
+        return future_for_caller(self._schedule(create))
+
+    def _count_work(self, role: ExperimentUnitRole, change: int) -> None:
         if isinstance(role, WorkUnitRole):
-            self._added += 1
-        return self._schedule(create)
+            self._added += change
 
     def _job_unit(
         self, job: JobType, args: Mapping[str, Any], role: ExperimentUnitRole, identity: str
     ) -> CoroutineFactory:
         async def create() -> ExperimentUnit:
-            unit, _ = await self._create_unit(job, args, role, identity)
+            unit, is_new = await self._create_unit(job, args, role, identity)
+            self._count_work(role, 0 if is_new else -1)
             return unit
 
         return create
@@ -306,52 +151,20 @@ class Experiment(abc.ABC):
     def _generator_unit(
         self,
         generator: Callable[..., Any],
-        args: Mapping[str, Any] | None,
+        args: Mapping[str, Any],
         role: ExperimentUnitRole,
         identity: str,
     ) -> CoroutineFactory:
         async def create() -> ExperimentUnit:
-            unit, _ = await self._create_unit(None, dict(args or {}), role, identity)
-            enter_unit(unit)
-            try:
-                await generator(unit, **(args or {}))
-                while unit._nested:
-                    await unit._nested.pop(0)
-            except BaseException as error:
-                await self._generator_ended(unit, error)
-                raise
-            await self._generator_ended(unit, None)
+            unit, is_new = await self._create_unit(None, args, role, identity)
+            self._count_work(role, 0 if is_new else -1)
+            error = await self._interruptible(lambda: unit._run_generator(generator, args))
+            await self._generator_ended(unit, error)
+            if error is not None:
+                raise error
             return unit
 
         return create
-
-    def _schedule(self, create: CoroutineFactory) -> Any:
-        from xmanager.xm.eager import Pending, future_for_caller, running_loop
-
-        loop = self._require_open()
-        pending = Pending(create)
-        self._pending.append(pending)
-        if running_loop() is loop:
-            pending.start(loop)
-        else:
-            loop.call_soon_threadsafe(pending.start, loop)
-        return future_for_caller(pending)
-
-    def _require_open(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            raise RuntimeError(
-                'Units can be added only inside the context of the experiment: `with experiment:` or '
-                '`async with experiment:`.'
-            )
-        return self._loop
-
-    async def _await_elsewhere(self, function: Callable[[], Awaitable[R]]) -> R:
-        """Awaits in the experiment's own loop while it is open, in the caller's otherwise."""
-        from xmanager.xm.eager import await_in, running_loop
-
-        loop = self._loop or running_loop()
-        assert loop is not None
-        return await await_in(loop, function)
 
     # Looking back.
 
@@ -364,11 +177,6 @@ class Experiment(abc.ABC):
     def context(self) -> MetadataContext:
         """Free annotations of the experiment."""
         return self._context
-
-
-def _log(errors: Sequence[Exception]) -> None:
-    for error in errors:
-        logger.error('%s: %s', type(error).__name__, error)
 
 
 def refuse_job_config(job: object) -> UsageError:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import abc
 import contextvars
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from xmanager.xm.apply_args import apply_args, validate_job
+from xmanager.xm.generator_args import checked_generator_args
 from xmanager.xm.job_operators import is_job_generator
 from xmanager.xm.jobs import Job, JobGroup, JobType, LaunchedJob
 from xmanager.xm.metadata import ContextAnnotations, MetadataContext
@@ -17,6 +19,7 @@ from xmanager.xm.status import ExperimentUnitStatus
 if TYPE_CHECKING:
     import asyncio
 
+    from xmanager.xm.eager import Pending
     from xmanager.xm.experiment import Experiment
 
 
@@ -53,7 +56,7 @@ class ExperimentUnit(abc.ABC):
         self._role = role
         self._identity = identity
         self._context = MetadataContext(creator='', annotations=ContextAnnotations())
-        self._nested: list[asyncio.Future[Any]] = []
+        self._nested: list[Pending] = []
 
     @property
     def experiment_id(self) -> int:
@@ -94,17 +97,45 @@ class ExperimentUnit(abc.ABC):
         Jobs added before the generator ends start together. Raises ValueError or TypeError at once for a bad job
         or bad arguments.
         """
+        from xmanager.xm.eager import future_for_caller
+
         del identity  # A unit is added once; the parameter exists for symmetry with Experiment.add.
         validate_job(job)
         if is_job_generator(job):
-            generator = cast(Callable[..., Coroutine[Any, Any, None]], job)
-            future = self.experiment._schedule(lambda: generator(self, **(args or {})))
+            pending = self.experiment._schedule(
+                functools.partial(self._nested_generator, job, checked_generator_args(job, args))
+            )
         else:
             prepared = apply_args(cast(Job | JobGroup, job), args)
             self.experiment._check_job(prepared)
-            future = self.experiment._schedule(lambda: self._launch(prepared))
-        self._nested.append(future)
-        return future
+            pending = self.experiment._schedule(functools.partial(self._launch, prepared))
+        self._nested.append(pending)
+        return cast(Awaitable[None], future_for_caller(pending))
+
+    async def _nested_generator(
+        self, generator: Callable[..., Any], args: Mapping[str, Any]
+    ) -> None:
+        enter_unit(self)
+        await generator(self, **args)
+
+    async def _run_generator(
+        self, generator: Callable[..., Any], args: Mapping[str, Any]
+    ) -> BaseException | None:
+        """Runs the unit's generator and all that it adds here, to the end; returns the first error."""
+        import asyncio
+
+        error: BaseException | None = None
+        try:
+            await self._nested_generator(generator, args)
+        except BaseException as raised:
+            error = raised
+        while self._nested:
+            pending = self._nested.pop(0)
+            if isinstance(error, asyncio.CancelledError):
+                pending.cancel()
+            await pending.ended()
+            error = error or pending.take_unseen_error()
+        return error
 
     @property
     @abc.abstractmethod
@@ -153,7 +184,9 @@ class WorkUnitCompletedAwaitable:
     `.work_unit` is there on what is done. Nothing runs before it is first used.
     """
 
-    _asyncio_future_blocking = False  # asyncio's mark of a future: it is used as it is, not wrapped.
+    _asyncio_future_blocking = (
+        False  # asyncio's mark of a future: it is used as it is, not wrapped.
+    )
 
     def __init__(self, work_unit: WorkUnit, awaitable: Callable[[], Any]) -> None:
         self.work_unit = work_unit
@@ -189,6 +222,11 @@ class WorkUnitCompletedAwaitable:
     def exception(self) -> BaseException | None:
         return self._started().exception()
 
+    def _make_cancelled_error(self) -> BaseException:
+        import asyncio
+
+        return asyncio.CancelledError()  # What asyncio.gather asks its futures for.
+
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Any = None) -> None:
         wrapped = self._wrapped[callback] = lambda _: callback(self)
         self._started().add_done_callback(wrapped, context=context)
@@ -206,11 +244,14 @@ class WorkUnit(ExperimentUnit):
         """Counts from 1 in the order in which the units were added."""
         return self._number
 
+    def __repr__(self) -> str:
+        return f'WorkUnit(experiment_id={self.experiment_id}, work_unit_id={self._number})'
+
     @property
     def experiment_unit_name(self) -> str:
         return f'{self.experiment_id}_{self._number}'
 
-    def wait_until_complete(self) -> WorkUnitCompletedAwaitable:  # type: ignore[override]
+    def wait_until_complete(self) -> WorkUnitCompletedAwaitable:
         """As for every unit; the awaitable also has `.work_unit`."""
         return WorkUnitCompletedAwaitable(self, self._wait_and_return)
 
@@ -223,7 +264,11 @@ class AuxiliaryUnit(ExperimentUnit):
         """Counts from 1 in the order in which the auxiliary units were added."""
         return self._number
 
+    def __repr__(self) -> str:
+        return (
+            f'AuxiliaryUnit(experiment_id={self.experiment_id}, auxiliary_unit_id={self._number})'
+        )
+
     @property
     def experiment_unit_name(self) -> str:
         return f'{self.experiment_id}_auxiliary'
-

@@ -20,6 +20,7 @@ class QueuedPackageable:
         self.error: BaseException | None = None
 
     def __await__(self) -> Generator[Any, None, Executable]:
+        yield from ()  # Makes this function a generator, as __await__ must be.
         if self.error is not None:
             raise self.error
         if self.executable is None:
@@ -28,7 +29,6 @@ class QueuedPackageable:
                 'call experiment.package() before you await it.'
             )
         return self.executable
-        yield  # Makes this function a generator, as __await__ must be.
 
 
 class PackagingQueue:
@@ -45,8 +45,12 @@ class PackagingQueue:
 
     def package(self, packageables: Sequence[Packageable]) -> list[Executable]:
         """Packages the given ones and the queued ones together; returns the given ones' executables."""
-        queued, self._queued = self._queued, []
+        if isinstance(packageables, Packageable):
+            raise TypeError(
+                'experiment.package() takes a list: write `[executable] = experiment.package([…])`.'
+            )
         given = list(packageables)
+        queued, self._queued = self._queued, []
         try:
             executables = self._package_all(given + [item.packageable for item in queued])
         except BaseException as error:

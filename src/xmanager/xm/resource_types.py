@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterator
 from typing import Any
 
-from xmanager.xm.errors import NotFoundError
+from xmanager.errors import NotFoundError
 
 
 class Architecture(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from xmanager.xm.errors import InvalidTpuTopologyError
+from xmanager.errors import InvalidTpuTopologyError
 
 _NAME = re.compile(r'(?P<dimensions>\d+(x\d+)*)(_twisted|_untwisted)?', re.ASCII)
 

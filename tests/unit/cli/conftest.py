@@ -59,7 +59,9 @@ class Lab:
         self.now = START
         self.store = Store.open(home, clock=lambda: self.now)
 
-    def experiment(self, *states: str, title: str = 'cifar10', user: str = 'ada', **more: Any) -> ExperimentRecord:
+    def experiment(
+        self, *states: str, title: str = 'cifar10', user: str = 'ada', **more: Any
+    ) -> ExperimentRecord:
         """An experiment with a work unit in each of these states."""
         new = NewExperiment(title=title, user=user, host='gpu-box', **more)
         record = self.store.create_experiment(new)
@@ -88,7 +90,9 @@ class Lab:
                 self.move(unit, step)
         return self.store.units_by_id([unit.id for unit, _ in added])
 
-    def move(self, unit: UnitRecord, state: str, message: str = '', exit_code: int | None = None) -> None:
+    def move(
+        self, unit: UnitRecord, state: str, message: str = '', exit_code: int | None = None
+    ) -> None:
         """Moves a unit a second after the last move; its tasks exit with it."""
         self.now += 1
         tasks = {}
@@ -150,6 +154,16 @@ def start(home):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def no_supervisor(monkeypatch):
+    """No test of these starts a process that would outlive it."""
+
+    def wake(_home: Home, experiment_id: int) -> None:
+        pytest.fail(f'woke a supervisor for experiment {experiment_id}')
+
+    monkeypatch.setattr('xmanager.launch.wake', wake)
 
 
 @pytest.fixture

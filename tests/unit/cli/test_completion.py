@@ -16,13 +16,18 @@ def test_the_script_is_printed_and_the_help_has_the_line_for_the_rc_file(run, sh
 def offers(*words):
     """What a shell is offered for the last word."""
     line = ' '.join(['xmanager', *words])
-    env = {**os.environ, '_XMANAGER_COMPLETE': 'bash_complete', 'COMP_WORDS': line, 'COMP_CWORD': str(len(words))}
+    env = {
+        **os.environ,
+        '_XMANAGER_COMPLETE': 'bash_complete',
+        'COMP_WORDS': line,
+        'COMP_CWORD': str(len(words)),
+    }
     done = subprocess.run(
         [sys.executable, '-c', 'from xmanager.cli.main import main; main()'],
         env=env, capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     assert done.stderr == ''
-    return [line.partition(',')[2] for line in done.stdout.splitlines()]
+    return [line.partition(',')[2] for line in done.stdout.splitlines() if line]
 
 
 def test_commands_and_options_are_completed(home):

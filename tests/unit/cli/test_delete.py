@@ -44,7 +44,9 @@ def test_without_a_terminal_it_does_not_ask(run, lab):
     assert ids(lab) == [1]
 
 
-@pytest.mark.parametrize(('text', 'left', 'said'), [('y', [], 'deleted'), ('n', [1], 'kept'), ('', [1], 'kept')])
+@pytest.mark.parametrize(
+    ('text', 'left', 'said'), [('y', [], 'deleted'), ('n', [1], 'kept'), ('', [1], 'kept')]
+)
 def test_at_a_terminal_it_asks(run, lab, terminal, text, left, said):
     lab.experiment('completed')
     terminal(text)

@@ -70,7 +70,11 @@ def on_terminal(lab, *arguments, columns=80, **environ):
     controller, terminal = pty.openpty()
     env = {**os.environ, 'TERM': 'xterm', 'COLUMNS': str(columns), **environ}
     child = subprocess.Popen(
-        [sys.executable, '-m', 'xmanager', *arguments], stdin=terminal, stdout=terminal, stderr=terminal, env=env
+        [sys.executable, '-m', 'xmanager', *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=env,
     )
     os.close(terminal)
     shown = b''

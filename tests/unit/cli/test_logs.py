@@ -102,6 +102,24 @@ def test_following_survives_truncation_and_deletion(start, lab, unit):
     assert process.wait(timeout=10) == 0
 
 
+def test_following_goes_on_through_a_restart_that_was_asked_for(start, lab):
+    unit = lab.store.units(lab.experiment('failed').id)[0]
+    lab.log(unit, b'first try\n')
+    lab.store.request(1, [unit.id], 'restart', actor='somebody')
+    process = start('logs', '1.1', '-f')
+    assert process.stdout.readline() == b'first try\n'
+    for state in ('restarting', 'queued', 'starting', 'running'):
+        lab.move(unit, state)
+    folder = unit.tasks[0].folder
+    (folder / 'output.log').rename(folder / 'output.1.log')
+    lab.log(unit, b'second try\n')
+    lab.store.finish_requests([lab.store.requests(1)[0].id])
+    assert process.stdout.readline() == b'second try\n'
+    lab.move(unit, 'completed')
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, b'')
+
+
 def test_following_an_experiment_takes_up_units_that_are_added(start, lab):
     first, second = lab.add(lab.experiment().id, 'running', 'running')
     lab.log(first, b'half a li')

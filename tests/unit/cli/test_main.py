@@ -13,7 +13,12 @@ OURS = sorted(COMMANDS.keys() - {'launch'})
 
 def python(*arguments, **more):
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=30, **more
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        **more,
     )
 
 
@@ -27,7 +32,9 @@ def fail_with(monkeypatch, error):
 
 
 def test_the_door_loads_neither_store_nor_sql_nor_rich():
-    code = 'import sys, xmanager.cli.main; print([m for m in sys.modules if m.startswith(UNWANTED)])'
+    code = (
+        'import sys, xmanager.cli.main; print([m for m in sys.modules if m.startswith(UNWANTED)])'
+    )
     unwanted = ('xmanager.store', 'xmanager.xm', 'rich', 'sqlite3', 'sqlalchemy', 'attr', 'json')
     assert python('-c', code.replace('UNWANTED', repr(unwanted))).stdout == '[]\n'
 
@@ -81,10 +88,16 @@ def test_python_m_is_the_same_command():
         (['show', '../..'], "xmanager: '../..' names no experiment: write its number"),
         (['show', '0x1'], "xmanager: '0x1' names no experiment"),
         (['show', ''], "xmanager: '' names no experiment"),
-        (['show', '-1'], "No such option"),
+        (['show', '-1'], 'No such option'),
         (['show', '--', '-1'], "xmanager: '-1' names no experiment"),
-        (['show', '1.2.train'], 'xmanager: show takes whole units, and 1.2.train is a job of one: write 1.2'),
-        (['delete', '1.2'], 'xmanager: delete takes whole experiments, and 1.2 is a unit of one: write 1'),
+        (
+            ['show', '1.2.train'],
+            'xmanager: show takes whole units, and 1.2.train is a job of one: write 1.2',
+        ),
+        (
+            ['delete', '1.2'],
+            'xmanager: delete takes whole experiments, and 1.2 is a unit of one: write 1',
+        ),
         (['completion', 'tcsh'], 'tcsh'),
         (['logs', '1', '--tail', '9' * 5000], 'is no whole number'),
     ],
@@ -106,7 +119,7 @@ def test_what_is_not_found_gets_one_sentence_and_exit_code_1(run, lab):
 
 
 def test_a_message_of_several_lines_becomes_one(run, monkeypatch):
-    from xmanager.xm.errors import StoreError, UsageError
+    from xmanager.errors import StoreError, UsageError
 
     fail_with(monkeypatch, StoreError('the disk\nis full'))
     assert run('where', 1) == (1, '', 'xmanager: the disk is full\n')

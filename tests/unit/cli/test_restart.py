@@ -31,7 +31,10 @@ def test_one_unit_can_be_restarted(run, lab, supervisor):
 @pytest.mark.parametrize(
     ('where', 'sentence'),
     [
-        ('1', 'nothing to restart in 1: 1 completed, 1 running (--all restarts the completed ones too)'),
+        (
+            '1',
+            'nothing to restart in 1: 1 completed, 1 running (--all restarts the completed ones too)',
+        ),
         ('1.1', 'nothing to restart in 1.1: 1 completed (--all restarts the completed ones too)'),
         ('1.2', 'nothing to restart in 1.2: 1 running'),
         ('2', 'nothing to restart in 2: no units'),

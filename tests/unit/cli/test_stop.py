@@ -35,7 +35,9 @@ def test_units_of_several_experiments_can_be_stopped_at_once(run, lab, superviso
         ('2', 'experiment 2 has no units'),
     ],
 )
-def test_stopping_what_has_ended_says_so_and_asks_for_nothing(run, lab, supervisor, where, sentence):
+def test_stopping_what_has_ended_says_so_and_asks_for_nothing(
+    run, lab, supervisor, where, sentence
+):
     lab.experiment('completed', 'stopped')
     lab.experiment()
     assert run('stop', where) == (0, f'{sentence}\n', '')
@@ -51,13 +53,19 @@ def test_units_that_end_by_themselves_meanwhile_are_told_apart(run, lab, monkeyp
         lab.move(lab.store.unit_by_label(1, '2'), 'stopped')
 
     monkeypatch.setattr('xmanager.launch.wake', wake)
-    assert run('stop', 1).out == 'stopped 1 unit of experiment 1; 1 completed before they could be stopped\n'
+    assert (
+        run('stop', 1).out
+        == 'stopped 1 unit of experiment 1; 1 completed before they could be stopped\n'
+    )
 
 
 def test_one_may_ask_without_waiting(run, lab, monkeypatch):
     lab.experiment('running', 'completed')
     monkeypatch.setattr('xmanager.launch.wake', lambda _home, _experiment_id: None)
-    assert run('stop', 1, '--no-wait').out == 'asked to stop 1 unit of experiment 1; 1 had ended before\n'
+    assert (
+        run('stop', 1, '--no-wait').out
+        == 'asked to stop 1 unit of experiment 1; 1 had ended before\n'
+    )
     (request,) = lab.store.requests(1)
     assert (request.verb, request.unit_id, request.outcome) == ('stop', None, 'stopped')
     assert '(xmanager stop)' in request.actor

@@ -75,6 +75,20 @@ def test_a_follower_begins_at_the_tail_of_what_is_there(log):
     follower.close()
 
 
+def test_a_closed_follower_goes_on_where_it_ended_unless_the_file_is_another(log):
+    append(log, b'one ')
+    follower = Follower(log)
+    assert read(follower) == b'one '
+    follower.close()
+    append(log, b'two ')
+    assert read(follower) == b'two '
+    follower.close()
+    log.rename(log.with_name('output.1.log'))
+    append(log, b'another')
+    assert read(follower) == b'another'
+    follower.close()
+
+
 def test_a_follower_begins_anew_when_the_file_is_truncated(log):
     append(log, b'a long line\n')
     follower = Follower(log, tail=1)

@@ -30,7 +30,10 @@ def valid():
     schema = strict(SCHEMA)
     for name in ('experiment', 'unit'):
         del schema['$defs'][name]['unevaluatedProperties']
-    lists = schema['oneOf'][0]['properties']['experiments'], schema['oneOf'][1]['properties']['experiment']
+    lists = (
+        schema['oneOf'][0]['properties']['experiments'],
+        schema['oneOf'][1]['properties']['experiment'],
+    )
     lists[0]['items']['unevaluatedProperties'] = False
     lists[1]['properties']['units']['items']['unevaluatedProperties'] = False
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -64,7 +67,9 @@ def populated(lab):
         options={'grace': 10, 'nested': {'token': 'hush'}},
         executable={'kind': 'binary', 'path': 'train.py'},
     )
-    (unit,) = lab.add(record.id, 'running', tasks=[job], args={'args': {'lr': math.inf, 'api_key': 'hush'}})
+    (unit,) = lab.add(
+        record.id, 'running', tasks=[job], args={'args': {'lr': math.inf, 'api_key': 'hush'}}
+    )
     lab.move(unit, 'failed', 'exit code 1', exit_code=1)
     lab.add(record.id, 'running', kind=AUXILIARY, tasks=[lab.task('board'), lab.task('other')])
     lab.experiment('completed', title='')
@@ -84,7 +89,12 @@ def test_what_is_printed_follows_the_published_schema(run, populated, valid, arg
 
 def test_the_schema_refuses_what_is_missing_unknown_or_of_another_type(run, populated, valid):
     document = run('show', '1.8', '--json').json
-    for change in ({'state': 'sad'}, {'attempt': '1'}, {'surprise': 1}, {'created_at': '2026-01-01'}):
+    for change in (
+        {'state': 'sad'},
+        {'attempt': '1'},
+        {'surprise': 1},
+        {'created_at': '2026-01-01'},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             valid({**document, 'unit': {**document['unit'], **change}})
     del document['unit']['history']

@@ -13,7 +13,9 @@ from xmanager.store import AUXILIARY
         ([], 1, '1: no units'),
     ],
 )
-def test_the_exit_code_tells_whether_all_have_completed(run, lab, supervisor, states, code, sentence):
+def test_the_exit_code_tells_whether_all_have_completed(
+    run, lab, supervisor, states, code, sentence
+):
     lab.experiment(*states)
     assert run('wait', 1) == (code, f'{sentence}\n', '')
     assert supervisor == []

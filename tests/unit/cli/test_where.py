@@ -11,7 +11,8 @@ def test_folders_are_printed(run, lab):
 
 
 @pytest.mark.parametrize(
-    ('where', 'sentence'), [('2', 'no experiment 2'), ('1.2', 'no unit 2'), ('1.1.x', 'no job x: it has train')]
+    ('where', 'sentence'),
+    [('2', 'no experiment 2'), ('1.2', 'no unit 2'), ('1.1.x', 'no job x: it has train')],
 )
 def test_what_is_not_there_has_no_folder(run, lab, where, sentence):
     lab.experiment('queued')

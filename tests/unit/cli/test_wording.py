@@ -24,7 +24,8 @@ def test_a_duration_has_two_units_at_most(seconds, said):
 
 
 @pytest.mark.parametrize(
-    ('seconds', 'said'), [(-5, '0s ago'), (5, '5s ago'), (119, '1m ago'), (7300, '2h ago'), (86400 * 29, '29d ago')]
+    ('seconds', 'said'),
+    [(-5, '0s ago'), (5, '5s ago'), (119, '1m ago'), (7300, '2h ago'), (86400 * 29, '29d ago')],
 )
 def test_an_age_is_told_by_its_largest_unit(seconds, said):
     assert wording.age(1e9 - seconds, 1e9) == said
@@ -39,7 +40,8 @@ def test_times_for_programs_are_iso_8601_in_utc():
 
 
 @pytest.mark.parametrize(
-    ('amount', 'said'), [(None, ''), (0, '0 B'), (1023, '1023 B'), (1536, '1.5 KiB'), (12 << 30, '12 GiB')]
+    ('amount', 'said'),
+    [(None, ''), (0, '0 B'), (1023, '1023 B'), (1536, '1.5 KiB'), (12 << 30, '12 GiB')],
 )
 def test_a_size_has_a_unit(amount, said):
     assert wording.size(amount) == said
@@ -56,7 +58,10 @@ def test_counts_tell_the_total_and_each_state():
         ({}, ''),
         ({'args': {'lr': 0.1, 'width': 64}}, 'lr=0.1 width=64'),
         ({'args': {'lr': 0.1}, 'env_vars': {'SEED': '1'}}, 'lr=0.1 SEED=1'),
-        ({'learner': {'args': {'lr': 0.1}}, 'actor': {'args': {'id': 2}}}, 'learner.lr=0.1 actor.id=2'),
+        (
+            {'learner': {'args': {'lr': 0.1}}, 'actor': {'args': {'id': 2}}},
+            'learner.lr=0.1 actor.id=2',
+        ),
         ({'lr': 0.1, 'nested': {'a': [1, 2]}}, 'lr=0.1 nested.a=[1, 2]'),
         ({'args': ['fast', '--lr=1']}, 'fast --lr=1'),
         ({'args': 3}, 'args=3'),

@@ -15,7 +15,8 @@ def test_these_names_look_like_secrets(name):
 
 
 @pytest.mark.parametrize(
-    'name', ['', 'key', 'keys', 'max_tokens', 'tokenizer', 'token_count', 'monkey', 'path', 'PATH', 'lr']
+    'name',
+    ['', 'key', 'keys', 'max_tokens', 'tokenizer', 'token_count', 'monkey', 'path', 'PATH', 'lr'],
 )
 def test_these_names_do_not(name):
     assert not looks_secret(name)
@@ -36,8 +37,8 @@ def test_the_environment_shows_names_of_secrets_and_no_values():
         (['--secret=a=b c\nd'], ('--secret=***',)),
         (['--empty_token='], ('--empty_token=',)),
         (
-            ['sh', '-c', 'X_TOKEN="a b" train --password=hush --lr=1'],
-            ('sh', '-c', 'X_TOKEN=*** train --password=*** --lr=1'),
+            ['sh', '-c', 'A=1 X_TOKEN="a b" train --password=hush --lr=1'],
+            ('sh', '-c', 'A=1 X_TOKEN=*** train --password=*** --lr=1'),
         ),
         (['a', '==', '=', '--=x'], ('a', '==', '=', '--=x')),
         ([], ()),

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import pytest
 
+from xmanager.errors import StoreError
 from xmanager.store import Home, NewExperiment, Store, opening
 from xmanager.store.migrate import MIGRATIONS, revisions, upgrade_file
 from xmanager.store.schema_sql import SCHEMA_SQL, render
-from xmanager.xm.errors import StoreError
 
 _NEXT = """
 import sqlalchemy as sa

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from xmanager.errors import StoreError
 from xmanager.store import Home, NewExperiment, Patience, Store, opening
-from xmanager.xm.errors import StoreError
 
 _NEW = NewExperiment('t', 'u', 'h')
 _NOBODY = 65534

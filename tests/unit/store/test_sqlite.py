@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from xmanager.errors import StoreError
 from xmanager.store import Home, NewExperiment, NewUnit, Patience, Store
 from xmanager.store.queries import Queries
-from xmanager.xm.errors import StoreError
 
 _LITTLE = Patience(notify_after=0.01, give_up_after=0.05)
 _NEW = NewExperiment('t', 'u', 'h')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -25,11 +26,9 @@ from xmanager.backends.local.processes import (
     JOB_VARIABLE,
     Owner,
     Process,
-    Watch,
     boot_seconds,
     read_start,
     scan_processes,
-    send_group,
 )
 from xmanager.backends.local.programs import CannotStartError
 from xmanager.backends.local.runs import (
@@ -41,11 +40,13 @@ from xmanager.backends.local.runs import (
     own_peak,
     poll_child,
 )
+from xmanager.backends.local.signals import Watch, send_group
 from xmanager.backends.local.spawn import Command, prepare, start
 from xmanager.runner.record import read_record
 
 _IDLE_PERIOD = 1.0
 _WATCH_PERIOD = 0.05
+_BIRTH = 1.0
 
 
 @attrs.frozen
@@ -86,9 +87,8 @@ class LocalBackend:
     @property
     def period(self) -> float:
         """Short while something is being ended or a task is no child of ours, whose end sends no SIGCHLD."""
-        if self._endings:
-            return self._endings.period
-        return _WATCH_PERIOD if self._watch else _IDLE_PERIOD
+        period = _WATCH_PERIOD if self._watch else _IDLE_PERIOD
+        return min(period, self._endings.period) if self._endings else period
 
     @property
     def busy(self) -> bool:
@@ -126,7 +126,7 @@ class LocalBackend:
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """By what runners recorded of this very attempt, and by the mark that every process of a unit bears."""
         marked: dict[str, list[Process]] = {}
-        for process in self._scan(0) if units else ():
+        for process in self._scan_settled() if units else ():
             if process.mark is not None:
                 marked.setdefault(process.mark.key, []).append(process)
         found = {}
@@ -136,6 +136,15 @@ class LocalBackend:
             if mine or any(pid for pid, _ in processes):
                 found[unit.key] = format_reference(unit.tasks, processes)
         return found
+
+    def _scan_settled(self) -> Sequence[Process]:
+        """All processes, once none of them is just being born, whose mark can't be read yet."""
+        latest = time.monotonic() + _BIRTH
+        processes = self._scan(0)
+        while any(process.nascent for process in processes) and time.monotonic() < latest:
+            time.sleep(0.001)
+            processes = self._scan(0)
+        return processes
 
     def observe(self, refs: Mapping[str, Unit]) -> Mapping[str, Observation]:
         """How all tasks fare. Also ends what is due: late tasks, tasks past their grace time, what tasks left."""

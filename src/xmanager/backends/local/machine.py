@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from xmanager.xm.errors import ExecutorError
+from xmanager.errors import ExecutorError
 
 SETTING = 'XM_LOCAL_RESOURCES'
 _ROOT = Path('/')

@@ -1,10 +1,8 @@
-"""Finds the processes of a task in /proc, and signals a process without ever hitting another of the same number."""
+"""Finds the processes of a task in /proc."""
 
 from __future__ import annotations
 
 import os
-import select
-import signal
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,7 +28,8 @@ class Owner:
 class Process:
     """One living process. `pid` and `start` (clock ticks after boot) together name it for ever.
 
-    `mark` is the task named in its environment, None where there is none or the environment can't be read.
+    `mark` is the task named in its environment, None where there is none or the environment can't be read. A
+    `nascent` process leads a session and will have its environment, and so perhaps a mark, in a moment.
     """
 
     pid: int
@@ -39,6 +38,7 @@ class Process:
     group: int
     session: int
     mark: Owner | None = None
+    nascent: bool = False
 
 
 @attrs.frozen
@@ -95,9 +95,20 @@ def scan_processes(since: int = 0, proc: Path = PROC) -> list[Process]:
             continue
         folder = f'{proc}/{name}'
         process = _parse_stat(int(name), folder)
-        if process is not None and process.start >= since:
-            found.append(attrs.evolve(process, mark=_parse_environment(folder)))
+        if process is None or process.start < since:
+            continue
+        mark = _parse_environment(folder)
+        nascent = mark is None and process.pid == process.session and _is_nascent(folder)
+        found.append(attrs.evolve(process, mark=mark, nascent=nascent))
     return found
+
+
+def _is_nascent(folder: str) -> bool:
+    """Whether exec(2) is still under way. It lets the parent go on before arguments and environment can be read."""
+    try:
+        return not Path(folder, 'cmdline').read_bytes() and not Path(folder, 'environ').read_bytes()
+    except OSError:
+        return False
 
 
 def _parse_stat(pid: int, folder: str, even_ended: bool = False) -> Process | None:
@@ -166,81 +177,3 @@ def members(
         if owner is not None:
             found.setdefault(owner, []).append(by_pid[pid])
     return found
-
-
-def send(process: Process, signum: int) -> bool:
-    """Signals exactly this process; False if it has ended. Raises PermissionError."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return False
-    except OSError:  # a kernel before 5.3, or too many open files: as exact as can be without
-        return _send_by_number(process, signum)
-    try:
-        current = read_process(process.pid)
-        if current is None or current.start != process.start:
-            return False
-        signal.pidfd_send_signal(descriptor, signum)
-        return True
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def _send_by_number(process: Process, signum: int) -> bool:
-    current = read_process(process.pid)
-    if current is None or current.start != process.start:
-        return False
-    try:
-        os.kill(process.pid, signum)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def send_group(group: int, signum: int) -> bool:
-    """Signals a process group in one step, which no process can fork its way out of; False if it is empty."""
-    try:
-        os.killpg(group, signum)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # of another user now: setuid programs, or none of ours
-        return False
-    return True
-
-
-class Watch:
-    """Tells cheaply which of some processes, not our children, have ended: one system call for all."""
-
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        self._descriptors: dict[int, int] = {}
-        self._unwatched: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._descriptors) + len(self._unwatched)
-
-    def add(self, pid: int, start: int) -> None:
-        """Watches a process until `ended` names it."""
-        try:
-            descriptor = os.pidfd_open(pid)
-        except OSError:
-            self._unwatched[pid] = start
-            return
-        self._descriptors[descriptor] = pid
-        self._poll.register(descriptor, select.POLLIN)
-
-    def ended(self) -> set[int]:
-        """The numbers of those that have ended since the last call; they are watched no more."""
-        found = set()
-        for descriptor, _ in self._poll.poll(0) if self._descriptors else ():
-            found.add(self._descriptors.pop(descriptor))
-            self._poll.unregister(descriptor)
-            os.close(descriptor)
-        for pid, start in list(self._unwatched.items()):
-            current = read_process(pid)
-            if current is None or current.start != start:
-                found.add(pid)
-                del self._unwatched[pid]
-        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xmanager.backend import Capacity, Task
-from xmanager.xm.errors import ExecutorError
+from xmanager.errors import ExecutorError
 
 CPU, RAM, GPU = 'cpu', 'ram', 'local_gpu'
 _COUNTED = (CPU, RAM, GPU)

@@ -14,13 +14,13 @@ from xmanager.backend import Observation, Task, TaskObservation, Unit
 from xmanager.backends.local.processes import (
     Owner,
     Session,
-    Watch,
     boot_seconds,
     read_mark,
     read_process,
     seconds,
     ticks,
 )
+from xmanager.backends.local.signals import Watch
 from xmanager.runner.record import Ending, Record, read_record
 
 DEFAULT_GRACE = 10.0

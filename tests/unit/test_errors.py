@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from xmanager import xm
-from xmanager.xm import errors
+from xmanager import errors, xm
 
 
 @pytest.mark.parametrize(

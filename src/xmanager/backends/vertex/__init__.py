@@ -1,0 +1,1 @@
+"""Runs units on Vertex AI."""

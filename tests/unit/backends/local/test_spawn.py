@@ -1,0 +1,165 @@
+"""A task's folder, environment and command, before and after it is started."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import attrs
+import pytest
+
+from xmanager.backends.local.programs import CannotStartError
+from xmanager.backends.local.spawn import Command, build_environment, prepare, start
+
+MARKS = {'XM_KEY': 'k', 'XM_JOB_NAME': 'train', 'PYTHONUNBUFFERED': '1'}
+
+
+@pytest.fixture
+def command(tmp_path):
+    return Command(
+        name='train',
+        folder=tmp_path / '1' / 'train',
+        attempt=1,
+        key='k',
+        argv=('/usr/bin/env', '-0'),
+        cwd=str(tmp_path),
+        env={'LR': '0.1'},
+        secrets={},
+        marks=MARKS,
+    )
+
+
+def run(command, inherited=os.environ):
+    pid = start(prepare(command, inherited))
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def environment_of(command, inherited):
+    assert run(command, inherited) == 0
+    variables = command.output.read_bytes().split(b'\0')[:-1]
+    return dict(variable.split(b'=', 1) for variable in variables)
+
+
+def test_the_jobs_settings_win_over_the_launchers_and_ours_over_all(command):
+    environment = build_environment(
+        attrs.evolve(command, env={'A': 'user', 'XM_KEY': 'forged', 'PYTHONUNBUFFERED': ''}),
+        {'A': 'launcher', 'B': 'launcher', 'XM_LOCAL_RESOURCES': 'cpu=1'},
+    )
+    assert environment == {'A': 'user', 'B': 'launcher', **MARKS, 'PWD': command.cwd}
+
+
+def test_the_program_gets_exactly_this_environment(command):
+    got = environment_of(command, {'PATH': '/usr/bin:/bin', 'X': 'a b\n$c'})
+    got.pop(b'OLDPWD', None)  # a shell's own
+    got.pop(b'SHLVL', None)
+    got.pop(b'_', None)
+    expected = {'PATH': '/usr/bin:/bin', 'X': 'a b\n$c', 'LR': '0.1', 'PWD': command.cwd, **MARKS}
+    assert got == {name.encode(): value.encode() for name, value in expected.items()}
+
+
+def test_variables_that_shells_drop_arrive_too(command):
+    got = environment_of(command, {'BASH_FUNC_module%%': '() { :\n}', 'a.b': '1=2'})
+    assert got[b'BASH_FUNC_module%%'] == b'() { :\n}'
+    assert got[b'a.b'] == b'1=2'
+
+
+def test_a_secret_reaches_the_program_but_no_file(command):
+    command = attrs.evolve(
+        command, argv=('/bin/sh', '-c', '[ ${#WANDB} = 4 ]'), secrets={'WANDB': 'WANDB_API_KEY'}
+    )
+    assert run(command, {'WANDB_API_KEY': 'hush'}) == 0
+    assert json.loads((command.folder / 'command.json').read_text())['env'] == {
+        'LR': '0.1',
+        'WANDB': {'secret': 'WANDB_API_KEY'},
+    }
+    assert not [
+        path
+        for path in command.folder.rglob('*')
+        if path.is_file() and b'hush' in path.read_bytes()
+    ]
+    assert 'hush' not in repr(prepare(command, {'WANDB_API_KEY': 'hush'}))
+
+
+def test_a_missing_secret_is_named(command):
+    with pytest.raises(
+        CannotStartError, match='secret NO_SUCH is not set in the environment of the supervisor'
+    ):
+        prepare(attrs.evolve(command, secrets={'X': 'NO_SUCH'}), {})
+
+
+def test_a_missing_folder_to_start_in_is_named(command):
+    with pytest.raises(CannotStartError, match=r"^cwd '/no/such' does not exist\.$"):
+        prepare(attrs.evolve(command, cwd='/no/such'), {})
+
+
+def test_only_the_owner_may_read_what_a_task_wrote(command):
+    assert run(command) == 0
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in (command.folder, *command.folder.iterdir())
+    }
+    assert modes['train'] == 0o700
+    assert modes['command.json'] == modes['output.log'] == 0o600
+
+
+def test_the_command_is_on_record(command):
+    command = attrs.evolve(command, argv=('/bin/true', 'é \udcff'), attempt=3)
+    assert run(command) == 0
+    assert json.loads((command.folder / 'command.json').read_text()) == {
+        'argv': ['/bin/true', 'é \udcff'],
+        'env': {'LR': '0.1'},
+        'cwd': command.cwd,
+        'attempt': 3,
+        'key': 'k',
+    }
+
+
+def test_another_attempt_keeps_the_logs_of_the_one_before_and_its_results(command):
+    for attempt in (1, 2, 4):
+        argv = ('/bin/sh', '-c', f'echo {attempt}; touch out/{attempt}')
+        assert (
+            run(
+                attrs.evolve(
+                    command, attempt=attempt, argv=argv, cwd=str(command.folder.parent.parent)
+                )
+            )
+            != -1
+        )
+        (command.folder / 'out' / str(attempt)).touch()
+    names = {path.name: path for path in command.folder.iterdir()}
+    assert names.keys() == {
+        *('command.json', 'out', 'output.log', 'output.1.log', 'output.2.log'),
+        *('status', 'status.1', 'status.2'),
+    }
+    assert names['output.1.log'].read_text().startswith('1\n')
+    assert names['output.log'].read_text().startswith('4\n')
+    assert names['status.2'].read_text().startswith('started 2 ')
+    assert {path.name for path in names['out'].iterdir()} == {'1', '2', '4'}
+
+
+def test_the_same_attempt_submitted_again_goes_on_with_its_log(command):
+    # A supervisor may die after it made the folder and before it started the program.
+    for word in ('first', 'second'):
+        assert run(attrs.evolve(command, argv=('/bin/echo', word))) == 0
+    assert command.output.read_text() == 'first\nsecond\n'
+
+
+def test_a_damaged_command_file_stops_nothing(command):
+    command.folder.mkdir(parents=True)
+    (command.folder / 'command.json').write_text('{')
+    assert run(command) == 0
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'argv': ('/bin/true', 'x' * 200_000)}, 'more than the system passes to a program'),
+        ({'env': {'X': 'x' * 200_000}}, 'more than the system passes to a program'),
+        ({'argv': ('/bin/true', 'a\0b')}, 'can not be passed to a program'),
+        ({'folder': Path('/proc/no/such')}, 'could not be started: No such file or directory'),
+    ],
+)
+def test_what_the_system_refuses_is_explained(command, changes, message):
+    with pytest.raises(CannotStartError, match=message):
+        start(prepare(attrs.evolve(command, **changes), {}))
