@@ -149,7 +149,7 @@ class Desk:
                 stderr=err,
                 # As an interactive shell does, even where pytest itself runs behind `nohup` or `&`.
                 process_group=0,
-                preexec_fn=_default_signals,
+                preexec_fn=_default_signals,  # noqa: PLW1509 - there are no threads here
             )
         self._started.append(Started(process, stdout, stderr))
         return self._started[-1]
@@ -210,8 +210,8 @@ class Desk:
         while alive := processes_of(self.home):
             for process in alive:
                 process.end()
-            for started in self._started:
-                started.process.poll()
+        for started in self._started:
+            started.process.wait()
         assert self.may_leave or not has_passed or not left, left
 
     def until_quiet(self) -> None:

@@ -1,5 +1,6 @@
 """A home that can't be used says so in one sentence, and what was there before is not harmed."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -39,6 +40,13 @@ def mounted(tmp_path):
         subprocess.run(['umount', '--lazy', place], check=True)
 
 
+def fill(file):
+    """Writes until nothing more can be written."""
+    with contextlib.suppress(OSError), file.open('wb', buffering=0) as stream:
+        while stream.write(b'x' * 4096):
+            pass
+
+
 def test_a_home_below_a_file_can_not_be_made(launch, xmanager, desk):
     desk.write('file', 'mine')
     place = str(desk.folder / 'file' / 'home')
@@ -69,9 +77,7 @@ def test_a_home_that_is_full_fails_in_words_and_works_again_when_there_is_room(
     place = mounted('full', 'size=2m')
     assert launch(ONE, XM_HOME=str(place)).code == 0
     filler = place / 'filler'
-    with pytest.raises(OSError, match='No space left'), filler.open('wb', buffering=0) as file:
-        while file.write(b'x' * 4096):
-            pass
+    fill(filler)
     refused = launch(ONE, XM_HOME=str(place))
     assert refused.code == 1
     assert 'Traceback' not in refused.stderr

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from xmanager.store import FINAL_STATES, RUNNING, Store, UnitRecord
+from xmanager.store import FINAL_STATES, RUNNING, Event, Store, UnitRecord
 
 # Seconds between two looks: just after a change, and when nothing changes.
 _QUICK, _SLOW = 0.01, 0.1
@@ -44,8 +44,6 @@ class Follower:
         self._revive = revive
         self._watched: set[int] = set()
         self._fresh: set[int] = set()  # Watched, but what befell them before that is not known yet.
-        # Units may run, and end, before those who wrote them can ask us to watch.
-        self._unclaimed: set[int] = set()
         self._waiting: dict[int, asyncio.Future[UnitRecord]] = {}
         self._last_event = store.last_event_id(experiment_id)
         self._token: object = None
@@ -64,7 +62,11 @@ class Follower:
         if future is None:
             # The future comes before the look: an end between the two is seen by the follower.
             future = self._waiting[unit_id] = loop.create_future()
-            record = self._store.unit(unit_id)
+            try:
+                record = self._store.unit(unit_id)
+            except BaseException:
+                del self._waiting[unit_id]
+                raise
             if not record.is_active:
                 self._resolve(record)
         self._ensure_running()
@@ -85,31 +87,30 @@ class Follower:
             self._task.cancel()
 
     def look(self) -> bool:
-        """One look at the store; returns whether something had happened."""
-        started, ended = self._news()
-        fresh, self._fresh = self._fresh, set()
-        for record in self._store.units_by_id(sorted(fresh), with_tasks=False):
+        """One look at the store; returns whether something had happened. One that fails may be repeated."""
+        token = self._store.change_token()
+        events = self._news(token)
+        started = {event.unit_id for event in events if event.to_state == RUNNING}
+        ended = {event.unit_id for event in events if event.to_state in FINAL_STATES}
+        for record in self._store.units_by_id(sorted(self._fresh), with_tasks=False):
             if record.started_at is not None:
                 started.add(record.id)
             if not record.is_active:
                 ended.add(record.id)
         interesting = (started | ended) & (self._watched | self._waiting.keys())
-        for record in self._store.units_by_id(sorted(interesting)):
+        records = self._store.units_by_id(sorted(interesting))
+        self._token = token
+        self._last_event = events[-1].id if events else self._last_event
+        self._fresh = set()
+        for record in records:
             self._tell(record, record.id in started)
         return bool(started or ended)
 
-    def _news(self) -> tuple[set[int], set[int]]:
-        """The units that have started and that have ended since the last look."""
-        token = self._store.change_token()
+    def _news(self, token: object) -> list[Event]:
+        """What was written since the last look."""
         if token == self._token:
-            return set(), set()
-        self._token = token
-        events = self._store.events(self._experiment_id, after_id=self._last_event)
-        if events:
-            self._last_event = events[-1].id
-        started = {event.unit_id for event in events if event.to_state == RUNNING}
-        ended = {event.unit_id for event in events if event.to_state in FINAL_STATES}
-        return started, ended
+            return []
+        return self._store.events(self._experiment_id, after_id=self._last_event)
 
     def _tell(self, record: UnitRecord, has_started: bool) -> None:
         watched = self._watcher is not None and record.id in self._watched
@@ -144,11 +145,11 @@ class Follower:
                 elif time.monotonic() > heard_at + _SILENCE:
                     heard_at = time.monotonic()
                     self._revive()
+                if self._watcher is not None:
+                    self._watcher.tick()
             except Exception as error:
                 self._fail(error)  # Whoever waits raises it.
                 return
-            if self._watcher is not None:
-                self._watcher.tick()
             pause = _QUICK if happened else min(_SLOW, pause * 1.1)
             await asyncio.sleep(pause)
 

@@ -28,9 +28,11 @@ _warned: set[str] = set()
 def resolve(job: JobType) -> tuple[str, tuple[Task, ...]]:
     """The back end's name and the tasks of a job or group whose arguments were applied and names populated.
 
-    Raises ExecutorError for a missing secret and for jobs that can't run together.
+    Raises ExecutorError for a missing secret, for jobs that can't run together, and for a group of none.
     """
     jobs = flatten_jobs(job)
+    if not jobs:
+        raise ExecutorError(f'{job!r} holds no job. Put an xm.Job into it.')
     backends = {_executor(job).backend for job in jobs}
     if len(backends) != 1:
         raise ExecutorError(

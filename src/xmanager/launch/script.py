@@ -15,13 +15,6 @@ from xmanager.errors import ExperimentUnitError, UsageError, XManagerError
 from xmanager.launch import settings
 from xmanager.launch.experiment import Session
 
-# Lines of these are no news to the author of a launch script.
-_MACHINERY = (
-    str(Path(__file__).resolve().parents[1]) + os.sep,
-    os.path.dirname(os.__file__) + os.sep,  # The standard library and what is installed.
-    '<frozen ',
-)
-
 
 @attrs.frozen
 class ScriptFailed(Exception):
@@ -127,10 +120,11 @@ def _tell(error: BaseException) -> str:
     """Where in the user's code it was raised, and what it was."""
     import traceback
 
+    machinery = _machinery()
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_MACHINERY)
+        if not frame.filename.startswith(machinery)
     ]
     what = str(error) if isinstance(error, XManagerError) else _named(error)
     if not frames:
@@ -139,6 +133,15 @@ def _tell(error: BaseException) -> str:
     lines = [f'{_short(last)}: {what}']
     lines += [f'    called from {_short(frame)}: {frame.line}' for frame in reversed(outer)]
     return '\n'.join(lines)
+
+
+def _machinery() -> tuple[str, ...]:
+    """Files whose lines are no news to the author of a launch script: ours, Python's, and what is installed."""
+    import sysconfig
+
+    ours = str(Path(__file__).resolve().parents[1])
+    installed = [sysconfig.get_path(kind) for kind in ('stdlib', 'purelib', 'platlib')]
+    return ('<frozen ', *(folder + os.sep for folder in (ours, *installed)))
 
 
 def _named(error: BaseException) -> str:

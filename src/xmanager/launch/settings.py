@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -75,6 +75,7 @@ _ALL: Final = (
 )
 
 SETTINGS: Final[Mapping[str, Setting]] = {setting.name: setting for setting in _ALL}
+_FLAGS: Final[Mapping[str, Setting]] = {setting.flag: setting for setting in _ALL}
 
 
 def get(name: str) -> Any:
@@ -90,10 +91,10 @@ def get(name: str) -> Any:
 
 
 def export(environ: MutableMapping[str, str]) -> None:
-    """Writes what differs from the defaults into `environ`, for processes that we start."""
+    """Writes what differs from the defaults, or from `environ`, into it, for processes that we start."""
     for setting in _ALL:
         value = get(setting.name)
-        if value != setting.default:
+        if value != setting.default or setting.variable in environ:
             environ[setting.variable] = str(value)
 
 
@@ -101,6 +102,7 @@ def take_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Splits a command line into our flags (variable → value) and the rest; the rest keeps its order.
 
     Understands `--xm_x=v`, `--xm_x v`, `--xm_switch`, `--noxm_switch`. What stands after a bare `--` is left alone.
+    Raises UsageError for a value that is missing or makes no sense.
     """
     ours: dict[str, str] = {}
     rest: list[str] = []
@@ -110,19 +112,32 @@ def take_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             rest.append(argument)
             rest.extend(arguments)
             break
-        name, equals, value = argument.lstrip('-').partition('=')
-        negated = name.startswith('noxm_')
-        setting = SETTINGS.get(name.removeprefix('no').removeprefix('xm_'))
-        if setting is None or not argument.startswith('-') or 'xm_' not in name:
+        setting = _FLAGS.get(argument.lstrip('-').partition('=')[0].removeprefix('no'))
+        if setting is None or not argument.startswith('-'):
             rest.append(argument)
             continue
-        if isinstance(setting.default, bool) and not equals:
-            value = 'false' if negated else 'true'
-        elif not equals:
-            value = next(arguments, '')
+        value = _value(setting, argument, arguments)
         setting.parse(value)
         ours[setting.variable] = value
     return ours, rest
+
+
+def _value(setting: Setting, argument: str, following: Iterator[str]) -> str:
+    """The text that a flag of ours is given, which may be the argument that follows it."""
+    name, equals, value = argument.lstrip('-').partition('=')
+    is_switch = isinstance(setting.default, bool)
+    if name.startswith('no'):
+        if equals or not is_switch:
+            raise UsageError(f'{argument}: expected --{setting.flag}=VALUE.')
+        return 'false'
+    if equals:
+        return value
+    if is_switch:
+        return 'true'
+    try:
+        return next(following)
+    except StopIteration:
+        raise UsageError(f'{argument}: expected a value, --{setting.flag}=VALUE.') from None
 
 
 def define_absl_flags() -> None:

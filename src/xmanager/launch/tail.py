@@ -11,11 +11,12 @@ _LONGEST = 1 << 16  # Bytes of a line that are gathered before it is shown in pa
 
 
 class LogTail:
-    """One job's log, read as it grows. The file need not be there yet, and may go away."""
+    """One job's log, read as it grows. The file need not be there yet, may go away, and may begin anew."""
 
     def __init__(self, path: Path, prefix: bytes) -> None:
         self._path = path
         self._prefix = prefix
+        self._inode = 0
         self._offset = 0
         self._partial = b''
 
@@ -40,7 +41,13 @@ class LogTail:
 
     def _new_data(self, most: int | None) -> Iterator[bytes]:
         try:
-            if self._path.stat().st_size <= self._offset:
+            status = self._path.stat()
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                # Of another attempt, or truncated.
+                self._inode, self._offset = status.st_ino, 0
+                if self._partial:
+                    yield b'\n'
+            if status.st_size <= self._offset:
                 return
             with self._path.open('rb') as file:
                 file.seek(self._offset)
@@ -49,6 +56,8 @@ class LogTail:
                     self._offset += len(data)
                     yield data
         except FileNotFoundError:  # Not started yet, or the user has deleted it.
+            self._inode = 0
+        except OSError:  # Its disk is gone.
             return
 
 

@@ -85,7 +85,7 @@ class Terminal:
 
     def close(self) -> None:
         self._erase()
-        self._err.flush()
+        self._write_err('')
 
     def say(self, text: str) -> None:
         """One line for the person, above the progress line."""
@@ -102,9 +102,8 @@ class Terminal:
         )
         for unit in self._failures[:_SHOWN_FAILURES]:
             self._show_failure(unit)
-        if more := len(self._failures) - _SHOWN_FAILURES:
-            if more > 0:
-                self._say(f'… and {more} more: xmanager show {self._experiment_id}')
+        if (more := len(self._failures) - _SHOWN_FAILURES) > 0:
+            self._say(f'… and {more} more: xmanager show {self._experiment_id}')
         elapsed = duration(self._clock() - self._began)
         self._say(f'experiment {self._experiment_id}: {counts} in {elapsed}')
 
@@ -163,28 +162,30 @@ class Terminal:
 
     def _say(self, text: str) -> None:
         self._erase()
+        self._write_err(f'{text}\n')
+
+    def _write_err(self, text: str) -> None:
         try:
-            self._err.write(f'{text}\n')
-        except OSError:
+            self._err.write(text)
+            self._err.flush()
+        except OSError:  # The person has gone; the units and their logs have not.
             self._live = False
 
     def _draw(self) -> None:
         done = sum(self._ended[state] for state in FINAL_STATES)
         running = len(self._running)
         parts = [f'{max(0, self._added - done - running)} queued', f'{running} running']
-        parts += [f'{self._ended[s]} {s}' for s in (COMPLETED, FAILED, STOPPED) if self._ended[s]]
+        parts += [f'{self._ended[s]} {s}' for s in _COLOURS if self._ended[s]]
         elapsed = self._clock() - self._began
         text = f'{" · ".join(parts)} · {duration(elapsed)}'
         if 0 < done < self._added:
             text += f' · about {duration(elapsed / done * (self._added - done))} left'
-        self._err.write(f'\r\x1b[K\x1b[2m{text}\x1b[0m')
-        self._err.flush()
+        self._write_err(f'\r\x1b[K\x1b[2m{text}\x1b[0m')
         self._drawn = True
 
     def _erase(self) -> None:
         if self._drawn:
-            self._err.write('\r\x1b[K')
-            self._err.flush()
+            self._write_err('\r\x1b[K')
             self._drawn = False
 
 
@@ -193,14 +194,15 @@ def short_args(args: Any, limit: int = 100) -> str:
     shown = masking.mask_values(args)
     inner = shown.get('args', shown) if isinstance(shown, dict) else {}
     text = ' '.join(f'{k}={v}' for k, v in inner.items()) if isinstance(inner, dict) else str(inner)
+    text = ' '.join(text.splitlines())
     return text if len(text) <= limit else text[: limit - 1] + '…'
 
 
 def duration(seconds: float) -> str:
     """A span of time for a person: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f'{max(0.0, seconds):.1f} s'
-    if seconds < 60:
+    if seconds < 59.5:
         return f'{seconds:.0f} s'
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

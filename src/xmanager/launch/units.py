@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from xmanager.errors import (
+    ExecutorError,
     ExperimentUnitError,
     ExperimentUnitFailedError,
     ExperimentUnitNotCompletedError,
@@ -146,7 +147,13 @@ class RecordedUnit(ExperimentUnit):
                 'or waits for the unit.'
             )
         beside = [task for _, tasks in self._gathered for task in tasks]
-        self._gathered.append(self.experiment.resolve_for(job, self._role, beside))
+        backend, tasks = self.experiment.resolve_for(job, self._role, beside)
+        if self._gathered and (other := self._gathered[0][0]) != backend:
+            raise ExecutorError(
+                f'The jobs of one unit must run on one back end; these ask for {other} and {backend}. '
+                'Add them as units of their own.'
+            )
+        self._gathered.append((backend, tasks))
 
     async def commit(self, error: BaseException | None = None) -> None:
         """Hands over what the generator has added; the unit can be started from now on. Repeating it does nothing."""

@@ -37,7 +37,7 @@ class Guard:
 
     def look(self) -> None:
         """Starts a supervisor if there is none. Raises StoreError if each one ends at once."""
-        if Presence(self._folder).is_supervised():
+        if Presence(self._folder).is_supervised() or _is_starting(self._folder):
             return
         self._started += 1
         if self._started > _TRIES:
@@ -56,12 +56,16 @@ def wake(home: Home, experiment_id: int) -> None:
     """
     folder = home.experiment_folder(experiment_id)
     presence = Presence(folder)
-    started = _started.get(folder)
     if presence.is_supervised():
         presence.wake()
-    elif started is None or started.poll() is not None:
+    elif not _is_starting(folder):  # Else it will read what was written.
         _started[folder] = _start_supervisor(home, experiment_id)
-    # else: ours is just starting, and will read what was written.
+
+
+def _is_starting(folder: Path) -> bool:
+    """Whether a supervisor that this process has started runs, with or without its lock as yet."""
+    started = _started.get(folder)
+    return started is not None and started.poll() is None
 
 
 def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]:

@@ -44,13 +44,13 @@ class UnitWriter:
                     [unit for unit, _ in batch],
                     actor=ACTOR,
                 )
+                self._written()
             except Exception as error:
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
             self._last = time.monotonic()
-            self._written()
             for (_, future), record in zip(batch, records, strict=True):
                 if not future.done():
                     future.set_result(record)

@@ -21,7 +21,7 @@ Scan = Callable[[int], Sequence[Process]]
 _FIRST_PAUSE = 0.03
 _LONGEST_PAUSE = 0.25
 _RUNNER_GRACE = 1.0
-_KILL_ROUNDS = 5
+_KILL_ROUNDS = 30
 
 
 class Endings:
@@ -149,13 +149,14 @@ class Endings:
     def _kill(self, runs: Sequence[Run], left: dict[Owner, list[Process]]) -> None:
         """KILLs in rounds, so that what forks meanwhile is found too. The runner goes last: it records the end."""
         for _ in range(_KILL_ROUNDS):
-            killed = False
+            found = False
             for run in runs:
                 overdue = self._clock() >= (run.kill_at or 0) + _RUNNER_GRACE
                 victims = [p for p in left.get(run.owner, []) if p.pid != run.pid or overdue]
                 run.killed = run.killed or bool(victims)
-                killed = self._send(victims, signal.SIGKILL) or killed
-            if not killed:
+                found = found or bool(victims)
+                self._send(victims, signal.SIGKILL)
+            if not found:
                 return
             left = self._find(runs)
 

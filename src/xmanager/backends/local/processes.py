@@ -14,6 +14,7 @@ from xmanager.backend import KEY_VARIABLE
 PROC = Path('/proc')
 JOB_VARIABLE = 'XM_JOB_NAME'
 _TICKS = os.sysconf('SC_CLK_TCK')
+_LISTINGS = 20
 
 
 @attrs.frozen
@@ -88,19 +89,33 @@ def read_mark(pid: int, proc: Path = PROC) -> Owner | None:
 
 
 def scan_processes(since: int = 0, proc: Path = PROC) -> list[Process]:
-    """All living processes that started `since` (ticks) or later, with their marks. Costs some 30 µs a process."""
-    found = []
-    for name in os.listdir(proc):
-        if not name.isdecimal():
-            continue
-        folder = f'{proc}/{name}'
-        process = _parse_stat(int(name), folder)
-        if process is None or process.start < since:
-            continue
-        mark = _parse_environment(folder)
-        nascent = mark is None and process.pid == process.session and _is_nascent(folder)
-        found.append(attrs.evolve(process, mark=mark, nascent=nascent))
+    """All living processes that started `since` (ticks) or later, with their marks. Costs some 30 µs a process.
+
+    A process that forks and ends again and again could slip through one reading of the list. So the list is read
+    again for those born meanwhile, until there is none (or the machine is too busy for that to happen).
+    """
+    found: list[Process] = []
+    known: set[str] = set()
+    for _ in range(_LISTINGS):
+        born = [name for name in os.listdir(proc) if name.isdecimal() and name not in known]
+        if not born:
+            break
+        known.update(born)
+        # The newest first: of those that hand on to a child and end, it is the one still alive.
+        for name in sorted(born, key=int, reverse=True):
+            process = _read_marked(int(name), f'{proc}/{name}', since)
+            if process is not None:
+                found.append(process)
     return found
+
+
+def _read_marked(pid: int, folder: str, since: int) -> Process | None:
+    process = _parse_stat(pid, folder)
+    if process is None or process.start < since:
+        return None
+    mark = _parse_environment(folder)
+    nascent = mark is None and process.pid == process.session and _is_nascent(folder)
+    return attrs.evolve(process, mark=mark, nascent=nascent)
 
 
 def _is_nascent(folder: str) -> bool:

@@ -1,0 +1,274 @@
+import asyncio
+
+import pytest
+
+from tests.unit.launch.conftest import in_time
+from xmanager.errors import NotFoundError, StoreError
+from xmanager.launch import follow
+from xmanager.launch.follow import Follower
+from xmanager.store import Store
+
+
+class Watcher:
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+        self.ticks = 0
+
+    def started(self, unit):
+        assert unit.tasks
+        self.told.append(('started', unit.number))
+
+    def ended(self, unit):
+        assert unit.tasks
+        self.told.append((unit.state, unit.number))
+
+    def tick(self):
+        self.ticks += 1
+
+
+class BrokenWatcher(Watcher):
+    def tick(self):
+        raise OSError('the terminal is gone')
+
+
+@pytest.fixture
+def watcher():
+    return Watcher()
+
+
+@pytest.fixture
+def follower(lab, watcher):
+    return Follower(lab.store, lab.experiment.id, watcher)
+
+
+async def looked(watcher, times=2):
+    """Returns once the follower has looked again."""
+    enough = watcher.ticks + times
+    async with asyncio.timeout(60):
+        while watcher.ticks < enough:
+            await asyncio.sleep(0)
+
+
+def test_a_unit_that_has_ended_before_it_is_watched_is_told(lab, follower, watcher):
+    async def main():
+        unit = lab.add('completed')
+        follower.watch(unit.id)
+        return await in_time(follower.all_ended([unit.id]))
+
+    [record] = asyncio.run(main())
+    assert record.state == 'completed'
+    assert watcher.told == [('started', 1), ('completed', 1)]
+
+
+def test_a_unit_that_runs_already_when_it_is_watched_is_told_to_have_started(
+    lab, follower, watcher
+):
+    async def main():
+        unit = lab.add('running')
+        follower.watch(unit.id)
+        await looked(watcher)
+        assert watcher.told == [('started', 1)]
+        lab.move(unit, 'failed')
+        await in_time(follower.all_ended([unit.id]))
+
+    asyncio.run(main())
+    assert watcher.told == [('started', 1), ('failed', 1)]
+
+
+def test_each_end_is_told_once_however_often_one_looks(lab, follower, watcher):
+    async def main():
+        units = [lab.add() for _ in range(20)]
+        for unit in units:
+            follower.watch(unit.id)
+        for unit in units:
+            for state in ('starting', 'running', 'completed'):
+                lab.move(unit, state)
+            follower.look()
+        await in_time(follower.all_ended([unit.id for unit in units]))
+        follower.look()
+
+    asyncio.run(main())
+    ends = [number for what, number in watcher.told if what == 'completed']
+    assert ends == [*range(1, 21)]
+
+
+def test_what_another_process_writes_is_seen(lab, watcher, follower):
+    async def main():
+        unit = lab.add()
+        follower.watch(unit.id)
+        await looked(watcher)
+        lab.move(unit, 'stopped', message='enough')
+        return await in_time(follower.ended(unit.id))
+
+    with Store.open(lab.home, clock=lab.clock) as theirs:
+        lab.store, ours = theirs, lab.store
+        record = asyncio.run(main())
+        lab.store = ours
+    assert (record.state, record.message) == ('stopped', 'enough')
+
+
+def test_units_that_nobody_watches_are_not_told_of(lab, follower, watcher):
+    async def main():
+        watched, other = lab.add(), lab.add()
+        follower.watch(watched.id)
+        lab.move(other, 'stopped')
+        lab.move(watched, 'stopped')
+        await in_time(follower.all_ended([watched.id]))
+
+    asyncio.run(main())
+    assert watcher.told == [('stopped', 1)]
+
+
+def test_one_may_wait_for_units_that_are_not_watched(lab, follower, watcher):
+    async def main():
+        ended, coming = lab.add('completed'), lab.add('running')
+        waiting = asyncio.ensure_future(follower.ended(coming.id))
+        assert (await in_time(follower.ended(ended.id))).state == 'completed'
+        await looked(watcher)
+        lab.move(coming, 'failed')
+        return await in_time(waiting)
+
+    assert asyncio.run(main()).state == 'failed'
+    assert watcher.told == []
+
+
+def test_all_who_wait_for_one_unit_are_told(lab, follower):
+    async def main():
+        unit = lab.add('running')
+        waiting = [asyncio.ensure_future(follower.ended(unit.id)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        lab.move(unit, 'completed')
+        return await in_time(asyncio.gather(*waiting[1:]))
+
+    assert [record.state for record in asyncio.run(main())] == ['completed'] * 2
+
+
+def test_all_ended_returns_only_after_the_watcher_was_told_of_all(lab, follower, watcher):
+    async def main():
+        units = [lab.add(state) for state in ('completed', 'failed', 'lost', 'stopped')]
+        for unit in units:
+            follower.watch(unit.id)
+        records = await in_time(follower.all_ended([unit.id for unit in units]))
+        return [record.state for record in records], len(watcher.told)
+
+    states, told = asyncio.run(main())
+    assert states == ['completed', 'failed', 'lost', 'stopped']
+    assert told == 4 + 3  # The stopped one never started.
+
+
+def test_waiting_for_a_unit_that_is_not_there_raises_each_time(lab, follower):
+    async def main():
+        for _ in range(2):
+            with pytest.raises(NotFoundError):
+                await in_time(follower.ended(99))
+
+    asyncio.run(main())
+
+
+def test_an_error_reaches_all_who_wait(lab, follower):
+    async def main():
+        units = [lab.add('running') for _ in range(3)]
+        lab.store.faults['events'] = [StoreError('the disk is full')]
+        waiting = (follower.ended(unit.id) for unit in units)
+        return await in_time(asyncio.gather(*waiting, return_exceptions=True))
+
+    assert [str(error) for error in asyncio.run(main())] == ['the disk is full'] * 3
+
+
+def test_an_error_of_the_watcher_reaches_whoever_waits(lab):
+    async def main():
+        unit = lab.add('running')
+        follower = Follower(lab.store, lab.experiment.id, BrokenWatcher())
+        with pytest.raises(OSError, match='the terminal is gone'):
+            await in_time(follower.ended(unit.id))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize('method', ['events', 'units_by_id'])
+def test_nothing_is_missed_when_one_look_fails(lab, follower, watcher, method):
+    async def main():
+        fresh, watched = lab.add(), lab.add()
+        follower.watch(watched.id)
+        follower.look()
+        follower.watch(fresh.id)
+        for unit in (fresh, watched):
+            lab.move(unit, 'stopped')
+        lab.store.faults[method] = [StoreError('locked')]
+        with pytest.raises(StoreError, match='locked'):
+            follower.look()
+        await in_time(follower.all_ended([fresh.id, watched.id]))
+
+    asyncio.run(main())
+    assert sorted(watcher.told) == [('stopped', 1), ('stopped', 2)]
+
+
+def test_one_can_wait_again_after_an_error(lab, follower):
+    async def main():
+        unit = lab.add('running')
+        lab.store.faults['events'] = [StoreError('locked')]
+        with pytest.raises(StoreError, match='locked'):
+            await in_time(follower.ended(unit.id))
+        lab.store.faults['unit'] = [StoreError('locked still')]
+        with pytest.raises(StoreError, match='locked still'):
+            await in_time(follower.ended(unit.id))
+        lab.move(unit, 'completed')
+        return await in_time(follower.ended(unit.id))
+
+    assert asyncio.run(main()).state == 'completed'
+
+
+def test_somebody_is_asked_to_look_after_the_supervisor_when_it_is_silent(lab, monkeypatch):
+    async def main():
+        unit = lab.add()
+        revived = asyncio.Event()
+        follower = Follower(lab.store, lab.experiment.id, revive=revived.set)
+        waiting = asyncio.ensure_future(follower.ended(unit.id))
+        await in_time(revived.wait())
+        lab.move(unit, 'stopped')
+        await in_time(waiting)
+
+    monkeypatch.setattr(follow, '_SILENCE', 0.0)
+    asyncio.run(main())
+
+
+def test_what_keeps_the_supervisor_from_being_revived_is_told(lab, monkeypatch):
+    def revive():
+        raise StoreError('it ends at once, each time')
+
+    async def main():
+        unit = lab.add()
+        follower = Follower(lab.store, lab.experiment.id, revive=revive)
+        with pytest.raises(StoreError, match='it ends at once'):
+            await in_time(follower.ended(unit.id))
+
+    monkeypatch.setattr(follow, '_SILENCE', 0.0)
+    asyncio.run(main())
+
+
+def test_nobody_looks_when_nobody_waits(lab, follower, watcher):
+    async def main():
+        unit = lab.add('completed')
+        follower.watch(unit.id)
+        await in_time(follower.all_ended([unit.id]))
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await in_time(asyncio.gather(*others))
+
+    asyncio.run(main())
+
+
+def test_a_follower_that_was_stopped_tells_no_more(lab, follower, watcher):
+    async def main():
+        unit = lab.add()
+        follower.watch(unit.id)
+        await looked(watcher)
+        follower.stop()
+        lab.move(unit, 'stopped')
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await in_time(asyncio.gather(*others, return_exceptions=True))
+
+    asyncio.run(main())
+    assert watcher.told == []
