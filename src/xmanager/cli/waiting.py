@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xmanager.store import Store
 
 _PERIOD: Final = 0.05
+_GUARD_PERIOD: Final = 2.0  # Seconds between two looks whether somebody supervises.
 
 Tally = Mapping[str, int]
 
@@ -54,10 +55,17 @@ def until_ended(store: Store, addresses: Sequence[Address], what: str) -> Mappin
 
     Units that are added to a whole experiment meanwhile are waited for too.
     """
-    started = time.monotonic()
+    from xmanager.launch import Guard
+
+    started = guarded = time.monotonic()
+    guards = [Guard(store.home, id) for id in experiments_of(addresses)]
     token = None
     with ProgressLine() as line:
         while True:
+            if time.monotonic() - guarded > _GUARD_PERIOD:
+                guarded = time.monotonic()
+                for guard in guards:
+                    guard.look()
             if (now := store.change_token()) != token:
                 tallies, token = {where: tally(store, where) for where in addresses}, now
                 total = sum((Counter(one) for one in tallies.values()), Counter())

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from xmanager.launch.wake import wake
+from xmanager.launch.wake import Guard, wake
 
-__all__ = ['wake']
+__all__ = ['Guard', 'wake']

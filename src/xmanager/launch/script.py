@@ -98,6 +98,10 @@ def _call_main(main: Callable[..., Any], argv: list[str]) -> int:
     if (app := sys.modules.get('absl.app')) is not None:
         app.run(main, argv=argv)
     result = main(argv) if _takes_argv(main) else main()
+    if hasattr(result, '__await__'):
+        import asyncio
+
+        result = asyncio.run(result)
     return _exit_code(SystemExit(result))
 
 
@@ -120,6 +124,10 @@ def _tell(error: BaseException) -> str:
     """Where in the user's code it was raised, and what it was."""
     import traceback
 
+    while isinstance(
+        error, BaseExceptionGroup
+    ):  # Of asyncio.TaskGroup: its first error led to the others.
+        error = error.exceptions[0]
     machinery = _machinery()
     frames = [
         frame

@@ -27,7 +27,7 @@ _started: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 class Guard:
-    """Sees to it that somebody supervises, while a launcher waits: a supervisor may be killed at any time."""
+    """Sees to it that somebody supervises, while somebody waits: a supervisor may be killed at any time."""
 
     def __init__(self, home: Home, experiment_id: int) -> None:
         self._home = home
@@ -37,7 +37,10 @@ class Guard:
 
     def look(self) -> None:
         """Starts a supervisor if there is none. Raises StoreError if each one ends at once."""
-        if Presence(self._folder).is_supervised() or _is_starting(self._folder):
+        if Presence(self._folder).is_supervised():
+            self._started = 0
+            return
+        if _is_starting(self._folder):
             return
         self._started += 1
         if self._started > _TRIES:
@@ -74,9 +77,8 @@ def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]
     environ['XM_HOME'] = str(home.path)
     if paths := environ.get('PYTHONPATH'):  # Relative ones are relative to our folder, not to its.
         environ['PYTHONPATH'] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
-    environ[KEY_VARIABLE] = (
-        'supervisor'  # Of no unit: it must not end with the job that launched it.
-    )
+    # Of no unit: it must not end with the job that launched it.
+    environ[KEY_VARIABLE] = 'supervisor'
     with (folder / 'supervisor.log').open('ab') as log:
         return subprocess.Popen(
             [sys.executable, '-P', '-m', 'xmanager.supervise', str(experiment_id)],

@@ -42,7 +42,7 @@ class Presence:
         return _lock(self._supervisor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def is_supervised(self) -> bool:
-        return _is_held(self._supervisor)
+        return _is_held(self._supervisor, fcntl.LOCK_SH)
 
     def launch(self) -> Lock:
         """Tells that more units may come, until released."""
@@ -52,7 +52,7 @@ class Presence:
 
     def is_launching(self) -> bool:
         """Whether some launcher's context is open."""
-        return _is_held(self._launchers)
+        return _is_held(self._launchers, fcntl.LOCK_EX)
 
     def open_wake_pipe(self) -> int:
         """The supervisor's end: readable whenever somebody called `wake`. Non-blocking."""
@@ -75,6 +75,8 @@ class Presence:
             os.write(descriptor, b'.')
         except BlockingIOError:  # The pipe is full of earlier calls: it will wake.
             return True
+        except BrokenPipeError:  # It died between our open and our write.
+            return False
         finally:
             os.close(descriptor)
         return True
@@ -97,10 +99,11 @@ def _lock(path: Path, mode: int) -> Lock | None:
     return Lock(descriptor)
 
 
-def _is_held(path: Path) -> bool:
+def _is_held(path: Path, mode: int) -> bool:
+    """Whether somebody holds it in a way that excludes `mode`."""
     if not path.exists():
         return False
-    lock = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = _lock(path, mode | fcntl.LOCK_NB)
     if lock is None:
         return True
     lock.release()

@@ -7,14 +7,16 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 from xmanager.backends import load
 from xmanager.errors import StoreError
 from xmanager.store import Home, Store
-from xmanager.store.presence import Presence
+from xmanager.store.presence import Lock, Presence
 from xmanager.supervise.supervisor import Supervisor
 
+_TRIES, _MOMENT = 5, 0.01
 _RETRY = 5.0  # Seconds between two tries when the store can't be used.
 
 
@@ -39,13 +41,22 @@ class Alarm:
 def supervise(store: Store, experiment_id: int) -> None:
     """Supervises the experiment until nothing is left to do; returns at once if somebody else does."""
     presence = Presence(store.home.experiment_folder(experiment_id))
-    while lock := presence.supervise():
+    while lock := _become_supervisor(presence):
         alarm = Alarm(presence)
         supervisor = _supervise_patiently(store, experiment_id, alarm)
         lock.release()
         # Whoever wrote before the release saw a supervisor and left the work to us: look once more.
         if not supervisor.has_work():
             return
+
+
+def _become_supervisor(presence: Presence) -> Lock | None:
+    """None if there is a supervisor. Somebody who only asks holds the lock too, for a moment."""
+    for _ in range(_TRIES):
+        if lock := presence.supervise():
+            return lock
+        time.sleep(_MOMENT)
+    return None
 
 
 def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Supervisor:

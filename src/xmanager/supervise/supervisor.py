@@ -244,10 +244,15 @@ class Supervisor:
     def _fail_orphans(self) -> None:
         """Fails units whose generator can't add jobs any more, because its launcher is gone."""
         was_launching, self._launching = self._launching, self._presence.is_launching()
-        if self._launching or not was_launching:
+        if not self._stale and (self._launching or not was_launching):
             return
-        for unit in self.store.units(self.experiment_id, states=(CREATING,), with_tasks=False):
-            self._record(unit, FAILED, why=_ORPHANED, message=_ORPHANED)
+        creating = self.store.units(self.experiment_id, states=(CREATING,), with_tasks=False)
+        # Asked after the units were read: whoever added one of these and lives, holds the lock since before that.
+        if creating and not self._presence.is_launching():
+            self._outbox += [
+                Change(unit.id, FAILED, why=_ORPHANED, message=_ORPHANED, expect=(CREATING,))
+                for unit in creating
+            ]
 
     # Admission.
 

@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-
 from tests.unit.launch.conftest import in_time
+
 from xmanager.errors import NotFoundError, StoreError
 from xmanager.launch import follow
 from xmanager.launch.follow import Follower

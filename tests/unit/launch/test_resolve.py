@@ -162,7 +162,9 @@ def test_an_executable_that_was_not_packaged_here_is_refused():
     class Picture(xm.Executable):
         pass
 
-    with pytest.raises(ExecutorError, match=r"Local cannot run the executable 'sunset' \(Picture\)"):
+    with pytest.raises(
+        ExecutorError, match=r"Local cannot run the executable 'sunset' \(Picture\)"
+    ):
         resolve(xm.Job(Picture('sunset'), xm_local.Local()))
 
 

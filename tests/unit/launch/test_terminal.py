@@ -161,9 +161,7 @@ def test_a_unit_that_failed_is_told_with_the_reason(lab, screen):
     unit = lab.add('running', args={'args': {'lr': 0.1}})
     lab.clock.now += 75
     screen.terminal.ended(lab.move(unit, 'failed', message='job train exited with code 1'))
-    assert (
-        screen.err.getvalue() == 'unit 1 failed after 1 min 15 s: job train exited with code 1\n'
-    )
+    assert screen.err.getvalue() == 'unit 1 failed after 1 min 15 s: job train exited with code 1\n'
 
 
 def test_a_unit_that_never_started_has_no_time(lab, screen):

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
-
 from tests.unit.launch.conftest import in_time
+
 from xmanager import packaging, xm, xm_local
 from xmanager.backend import TaskObservation
 from xmanager.errors import (
@@ -42,6 +42,7 @@ def experiment(lab, monkeypatch):
     """An experiment whose launcher leaves once all is added."""
     monkeypatch.setenv('XM_DETACH', '1')
     lock = Presence(lab.experiment.folder).supervise()
+    assert lock is not None
     experiment = RecordedExperiment(lab.store, lab.experiment)
     experiment._backends['fake'] = FakeBackend()
     yield experiment

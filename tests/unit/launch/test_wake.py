@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from xmanager.errors import StoreError
-from xmanager.launch import wake as module
 from xmanager.launch.wake import Guard, wake
 from xmanager.store.presence import Presence
 from xmanager.testing.store_fixtures import a_task, a_unit, add
@@ -23,8 +23,8 @@ def presence(lab):
 @pytest.fixture
 def started(monkeypatch):
     """The supervisors that this test has started; they have ended when it ends."""
-    started = {}
-    monkeypatch.setattr(module, '_started', started)
+    started: dict[Path, subprocess.Popen[bytes]] = {}
+    monkeypatch.setattr(sys.modules[wake.__module__], '_started', started)
     yield started
     for process in started.values():
         process.kill()

@@ -1,9 +1,10 @@
 import asyncio
 import threading
+from typing import Any
 
 import pytest
-
 from tests.unit.launch.conftest import in_time
+
 from xmanager.errors import StoreError
 from xmanager.launch.writer import UnitWriter
 from xmanager.testing.store_fixtures import a_unit
@@ -42,13 +43,13 @@ def test_units_are_numbered_in_the_order_in_which_they_were_added(writer):
 
 def test_what_is_added_during_a_transaction_is_written_by_the_next(lab):
     async def main():
-        waiting = []
+        waiting: list[asyncio.Future[Any]] = []
 
-        def add_another():
+        def add_another() -> None:
             if len(waiting) < 3:
-                waiting.append(asyncio.ensure_future(writer.add(a_unit())))
+                waiting.append(asyncio.ensure_future(ours.add(a_unit())))
 
-        writer = UnitWriter(lab.store, lab.experiment.id, add_another)
+        ours = UnitWriter(lab.store, lab.experiment.id, add_another)
         add_another()
         while not all(future.done() for future in waiting):
             await in_time(asyncio.gather(*waiting))

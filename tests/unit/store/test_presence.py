@@ -31,6 +31,7 @@ class Holder:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stdout is not None
         self.answer = self.process.stdout.readline().strip()
 
     def leave(self):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from xmanager.backends.local.processes import (
     Owner,
     Process,
+    is_copy,
     members,
     read_process,
 )
@@ -127,8 +128,9 @@ class Endings:
         left = self._find(runs)
         for run in runs:
             mine = left.get(run.owner, [])
+            group = _programs(run, [process for process in mine if process.group == run.pid])
             if self._send_group(run, signal.SIGTERM):
-                self._runs[run].update(process for process in mine if process.group == run.pid)
+                self._runs[run].update(group)
                 self._send_group(run, signal.SIGCONT)  # a stopped process must run to see its TERM
             self._send_term(run, mine)
 
@@ -143,8 +145,9 @@ class Endings:
 
     def _send_term(self, run: Run, processes: Iterable[Process]) -> None:
         fresh = [process for process in processes if process not in self._runs[run]]
+        programs = _programs(run, fresh)
         self._send(fresh, signal.SIGTERM)
-        self._runs[run].update(fresh)
+        self._runs[run].update(programs)
 
     def _kill(self, runs: Sequence[Run], left: dict[Owner, list[Process]]) -> None:
         """KILLs in rounds, so that what forks meanwhile is found too. The runner goes last: it records the end."""
@@ -173,3 +176,11 @@ class Endings:
             except PermissionError:  # it became another user's (sudo): out of our hands
                 self._foreign.add(process)
         return sent
+
+
+def _programs(run: Run, processes: Iterable[Process]) -> list[Process]:
+    """Without the runner's own copy that is about to become the program: TERM is lost on it as on the runner.
+
+    To be asked before the signal is sent. The copy gets another one once it is the program.
+    """
+    return [p for p in processes if p.parent != run.pid or not is_copy(p.pid, run.pid)]

@@ -118,6 +118,15 @@ def _read_marked(pid: int, folder: str, since: int) -> Process | None:
     return attrs.evolve(process, mark=mark, nascent=nascent)
 
 
+def is_copy(pid: int, parent: int, proc: Path = PROC) -> bool:
+    """Whether a child has not executed a program of its own yet: it would treat a signal as its parent does."""
+    try:
+        own = Path(f'{proc}/{pid}/cmdline').read_bytes()
+        return own == Path(f'{proc}/{parent}/cmdline').read_bytes()
+    except OSError:  # One of them has ended.
+        return False
+
+
 def _is_nascent(folder: str) -> bool:
     """Whether exec(2) is still under way. It lets the parent go on before arguments and environment can be read."""
     try:
