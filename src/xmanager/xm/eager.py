@@ -24,11 +24,17 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 class Pending:
     """One piece of work of the eager core, and whether the script has taken note of how it ended."""
 
-    def __init__(self, coroutine: CoroutineFactory, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        coroutine: CoroutineFactory,
+        loop: asyncio.AbstractEventLoop,
+        succeeded: Callable[[Pending], None] = lambda _: None,
+    ) -> None:
         self.done: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self.noted = False
         self._coroutine = coroutine
         self._loop = loop
+        self._succeeded = succeeded
         self._context = contextvars.copy_context()
         self._task: asyncio.Task[None] | None = None
 
@@ -48,12 +54,12 @@ class Pending:
             result = await self._coroutine()
         except asyncio.CancelledError:
             raise
-        except (
-            BaseException
-        ) as error:  # SystemExit too: let out of the task, it would kill the loop's thread.
+        # SystemExit too: let out of the task, it would kill the loop's thread.
+        except BaseException as error:
             self.done.set_exception(error)
         else:
             self.done.set_result(result)
+            self._succeeded(self)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -68,6 +74,10 @@ class Pending:
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the end, so long at most, in a thread without a loop."""
+        concurrent.futures.wait([self.done], seconds)
 
     async def ended(self) -> None:
         """Waits for the end, in any loop, however the work ends."""

@@ -131,6 +131,7 @@ class Experiment(ExperimentContext):
             prepared = apply_args(cast(Job | JobGroup, job), args)
             self._check_job(prepared)
             create = self._job_unit(prepared, shown_args(job, args), role, identity)
+            self._wait_for_room()
         self._count_work(role, 1)
         return future_for_caller(self._schedule(create))
 

@@ -22,6 +22,9 @@ R = TypeVar('R')
 
 logger = logging.getLogger(__name__)
 
+_MOST_PENDING = 500
+_LONGEST_HOLD = 0.1  # Seconds; the newest may be a generator that takes its time.
+
 _CO_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 _current_experiment: contextvars.ContextVar[ExperimentContext] = contextvars.ContextVar(
@@ -42,7 +45,9 @@ class ExperimentContext(abc.ABC):
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: LoopThread | None = None
-        self._pending: list[Pending] = []
+        self._pending: dict[
+            Pending, None
+        ] = {}  # In the order of the calls; ended ones only if they failed.
         self._generators: set[asyncio.Task[Any]] = set()
         self._interrupted = False
         self._tokens: list[contextvars.Token[ExperimentContext]] = []
@@ -209,9 +214,9 @@ class ExperimentContext(abc.ABC):
         """Waits for all that was added, also meanwhile; returns the errors that the script has not seen."""
         errors: list[BaseException] = []
         while self._pending:
-            pending = self._pending[0]
+            pending = next(iter(self._pending))
             await pending.ended()
-            self._pending.remove(pending)
+            self._pending.pop(pending, None)
             error = pending.take_unseen_error()
             if pending.done.cancelled():
                 logger.warning('An addition to experiment %s was cancelled.', self.experiment_id)
@@ -224,10 +229,22 @@ class ExperimentContext(abc.ABC):
     def _schedule(self, create: CoroutineFactory) -> Pending:
         from xmanager.xm.eager import Pending
 
-        pending = Pending(create, self._require_open())
-        self._pending.append(pending)
+        pending = Pending(create, self._require_open(), self._forget)
+        self._pending[pending] = None
         pending.start()
         return pending
+
+    def _forget(self, pending: Pending) -> None:
+        """Drops what has ended well: a script may add very many units."""
+        self._pending.pop(pending, None)
+
+    def _wait_for_room(self) -> None:
+        """Holds up a script that adds units much faster than they can be written. For sync scripts."""
+        from xmanager.xm.eager import running_loop
+
+        if len(self._pending) >= _MOST_PENDING and running_loop() is None:
+            newest = next(reversed(self._pending))
+            newest.wait(_LONGEST_HOLD)
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
