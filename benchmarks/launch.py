@@ -7,6 +7,7 @@ both in turn, and prints medians and ratios. Absolute times are this machine's; 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,9 +128,9 @@ def supervisors(folder: str) -> list[int]:
     found = []
     for entry in Path('/proc').iterdir():
         try:
-            if entry.name.isdigit() and os.readlink(entry / 'cwd').startswith(folder):
-                if b'xmanager.supervise' in (entry / 'cmdline').read_bytes():
-                    found.append(int(entry.name))
+            ours = entry.name.isdigit() and os.readlink(entry / 'cwd').startswith(folder)
+            if ours and b'xmanager.supervise' in (entry / 'cmdline').read_bytes():
+                found.append(int(entry.name))
         except OSError:  # Ended meanwhile, or somebody else's.
             continue
     return found
@@ -255,16 +256,15 @@ def warm(side: Side, home: Path) -> None:
     launch(side, home, 1)
 
 
-class scratch:  # noqa: N801
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
     """A folder with the script in it, removed at the end."""
-
-    def __enter__(self) -> Path:
-        self.path = Path(tempfile.mkdtemp(prefix='xm-bench-'))
-        (self.path / 'script.py').write_text(SCRIPT)
-        return self.path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix='xm-bench-'))
+    (path / 'script.py').write_text(SCRIPT)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def row(what: str, ours: float, theirs: float | None, unit: str, bound: str) -> None:

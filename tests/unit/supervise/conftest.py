@@ -24,7 +24,7 @@ class Clock:
 
 @attrs.define
 class World:
-    """One experiment and whoever supervises it, through a store of its own; `revive` plays the death of the supervisor."""
+    """One experiment and whoever supervises it, through a store of its own; `revive` plays the supervisor's death."""
 
     store: Store
     its_store: Store
