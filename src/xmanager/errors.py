@@ -17,10 +17,7 @@ The built-in in brackets is a second base, for scripts that catch the built-in.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from xmanager.xm.experiment_unit import ExperimentUnit
+from typing import Any
 
 
 class XManagerError(Exception):
@@ -61,9 +58,10 @@ class ExperimentUnitError(XManagerError, RuntimeError):
     `message` may be the exception that caused it. `work_unit` is None when there is none to show.
     """
 
-    work_unit: ExperimentUnit | None
+    # An ExperimentUnit; untyped, for errors know of nothing above them.
+    work_unit: Any
 
-    def __init__(self, message: Any, *, work_unit: ExperimentUnit | None = None) -> None:
+    def __init__(self, message: Any, *, work_unit: Any = None) -> None:
         super().__init__(message)
         self.work_unit = work_unit
 

@@ -32,6 +32,11 @@ def has_failed(task: TaskObservation) -> bool:
     return task.state == 'exited' and bool(task.exit_code or task.signal or task.reason)
 
 
+def has_gone_wrong(task: TaskObservation) -> bool:
+    """Whether a task has ended in a way that ends its siblings too."""
+    return has_failed(task) or task.state == 'vanished'
+
+
 def judge(unit: UnitRecord, observation: Observation) -> Outcome:
     """The outcome of a unit all of whose tasks have ended by themselves (or with a sibling that failed).
 

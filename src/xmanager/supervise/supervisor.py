@@ -149,8 +149,7 @@ class Supervisor:
         if outcomes.has_ended(observation):
             self._end(running, observation)
             return True
-        failed = [name for name, task in observation.items() if outcomes.has_failed(task)]
-        if failed and not running.siblings_stopped:
+        if any(map(outcomes.has_gone_wrong, observation.values())) and not running.siblings_stopped:
             running.siblings_stopped = True
             running.engine.backend.stop({running.reference: running.unit}, None)
             return True

@@ -13,6 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec('P')
 R = TypeVar('R')
 
+_SLICE = 0.2  # Seconds.
+
 CoroutineFactory = Callable[[], Coroutine[Any, Any, Any]]
 
 
@@ -113,6 +115,17 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
             self.loop.close()
+
+
+def result_of(future: concurrent.futures.Future[R]) -> R:
+    """Waits for the result in slices.
+
+    A signal that comes between Python's last look for signals and the system's wait is seen only when the wait ends:
+    Ctrl-C would have to be pressed twice.
+    """
+    while not future.done():
+        concurrent.futures.wait([future], _SLICE)
+    return future.result()
 
 
 async def _cancel_all_others() -> None:
@@ -234,7 +247,7 @@ def run_in_asyncio_loop(f: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R
             return asyncio.run(f(*args, **kwargs))
         thread = LoopThread()
         try:
-            return thread.call(f(*args, **kwargs)).result()
+            return result_of(thread.call(f(*args, **kwargs)))
         finally:
             thread.close()
 

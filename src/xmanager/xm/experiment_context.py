@@ -127,6 +127,8 @@ class ExperimentContext(abc.ABC):
 
     def _wait_to_leave(self, exc: BaseException | None) -> BaseException | None:
         """Returns the error to raise; that is the first Ctrl-C, once the wait is over. The second is raised at once."""
+        from xmanager.xm.eager import result_of
+
         assert self._thread is not None
         interrupt = exc if isinstance(exc, KeyboardInterrupt) else None
         leaving: concurrent.futures.Future[BaseException | None] | None = None
@@ -135,7 +137,7 @@ class ExperimentContext(abc.ABC):
                 if interrupt and not self._interrupted:
                     self._stop_adding()
                 leaving = leaving or self._thread.call(self._leave(exc))
-                error = leaving.result()
+                error = result_of(leaving)
                 return error if interrupt is None or interrupt is exc else interrupt
             except KeyboardInterrupt as pressed:
                 if interrupt is not None:
