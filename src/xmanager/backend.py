@@ -150,3 +150,6 @@ class Backend(Protocol):
         `grace` None means each task's own. A unit has stopped when `observe` says so of all its tasks, and then no
         process of it is left.
         """
+
+    def close(self) -> None:
+        """Gives back what it holds of this process, such as open files; the units go on."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xmanager.errors import UsageError
+from xmanager.launch import settings
 from xmanager.launch.experiment import RecordedExperiment
 from xmanager.launch.settings import define_absl_flags
 from xmanager.store import Home, NewExperiment, Store
@@ -20,32 +21,48 @@ define_absl_flags()
 def create_experiment(experiment_title: str) -> RecordedExperiment:
     """Creates an experiment and records it; its context (`with`) is where units are added.
 
-    Raises UsageError for a title that is not a text, StoreError if the home can't be written.
+    Raises UsageError for a title that is not a text and for a database that is not supported, StoreError if the home can't be written.
     """
     if not isinstance(experiment_title, str):
         raise UsageError(f'create_experiment({experiment_title!r}): the title must be a text.')
     define_absl_flags()
-    store = _store(Home.locate())
+    store = _store()
     return RecordedExperiment(store, store.create_experiment(_facts(experiment_title)))
 
 
 def get_experiment(experiment_id: int) -> RecordedExperiment:
     """An experiment of this home by its id, with its units; more can be added inside its context.
 
-    Raises NotFoundError.
+    Raises NotFoundError, and UsageError for what is no id.
     """
-    store = _store(Home.locate())
+    if not isinstance(experiment_id, int) or isinstance(experiment_id, bool):
+        raise UsageError(
+            f'get_experiment({experiment_id!r}): of type {type(experiment_id).__name__}. '
+            'Expected the number of an experiment, such as 12; `xmanager list` shows them.'
+        )
+    define_absl_flags()
+    store = _store()
     return RecordedExperiment(store, store.experiment(experiment_id))
 
 
 def list_experiments() -> Sequence[RecordedExperiment]:
     """All experiments of this home, newest first."""
-    store = _store(Home.locate())
+    define_absl_flags()
+    store = _store()
     return [RecordedExperiment(store, record) for record in store.experiments()]
 
 
+def _store() -> Store:
+    if config := settings.get('db_yaml_config_path'):
+        raise UsageError(
+            f'--xm_db_yaml_config_path={config}: no database but the SQLite file of the home is supported as yet; '
+            'leave the flag (or XM_DB_YAML_CONFIG_PATH) away, and set XM_HOME to choose the home.'
+        )
+    return _open(Home.locate())
+
+
 @functools.cache
-def _store(home: Home) -> Store:
+def _open(home: Home) -> Store:
     return Store.open(home)
 
 

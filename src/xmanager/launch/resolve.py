@@ -10,7 +10,7 @@ from typing import Any
 from xmanager.backend import Task
 from xmanager.errors import ExecutorError
 from xmanager.store import masking
-from xmanager.xm.arguments import merge_args
+from xmanager.xm.arguments import SequentialArgs, merge_args
 from xmanager.xm.environment import Secret, env_strings
 from xmanager.xm.executables import Executor
 from xmanager.xm.job_operators import flatten_jobs
@@ -43,11 +43,14 @@ def resolve(job: JobType) -> tuple[str, tuple[Task, ...]]:
 
 
 def recorded(args: Any) -> Any:
-    """The arguments of a unit as they may be written down: secrets by name."""
+    """The arguments of a unit as they may be written down: secrets by name, `xm.SequentialArgs` as what they hold."""
     if isinstance(args, Secret):
         return masking.placeholder(args.name)
     if isinstance(args, Mapping):
         return {name: recorded(value) for name, value in args.items()}
+    if isinstance(args, SequentialArgs):
+        keywords = args.to_dict(kwargs_only=True)
+        return recorded(keywords) if len(keywords) == len(args.to_dict()) else args.to_argv()
     return args
 
 

@@ -216,7 +216,7 @@ def _role(record: UnitRecord) -> ExperimentUnitRole:
     if record.kind == 'work':
         return WorkUnitRole(importance=importance, tags=record.tags)
     return AuxiliaryUnitRole(
-        importance=importance, termination_delay_secs=int(record.termination_delay or 0)
+        importance=importance, termination_delay_secs=record.termination_delay or 0.0
     )
 
 

@@ -66,9 +66,14 @@ def wake(home: Home, experiment_id: int) -> None:
 
 
 def _is_starting(folder: Path) -> bool:
-    """Whether a supervisor that this process has started runs, with or without its lock as yet."""
+    """Whether a supervisor that this process has started is on its way to its first look at the store.
+
+    One that has held the lock and holds it no more has looked for the last time, though it may not be gone yet.
+    """
     started = _started.get(folder)
-    return started is not None and started.poll() is None
+    if started is None or started.poll() is not None:
+        return False
+    return not Presence(folder).has_supervised(started.pid)
 
 
 def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]:

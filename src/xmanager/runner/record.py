@@ -40,9 +40,8 @@ def read_record(path: Path) -> Record | None:
     """The record in a status file; None if there is none, or nothing that a runner wrote."""
     try:
         with open(path, encoding='ascii', errors='replace') as file:
-            lines = file.read(4096).split('\n')[
-                :-1
-            ]  # what has no newline yet is still being written
+            # What has no newline yet is still being written.
+            lines = file.read(4096).split('\n')[:-1]
             written_at = os.fstat(file.fileno()).st_mtime
     except OSError:
         return None

@@ -14,6 +14,7 @@ MASK: Final = '***'
 _SECRET_NAME = re.compile(r'(^|_)(token|passwd)$|(_|api|access)key$|password|passphrase|secret')
 _ASSIGNMENT = re.compile(r'(-{0,2}[A-Za-z_][\w.-]*)=("[^"]*"|\'[^\']*\'|\S*)')
 _FLAG = re.compile(r'-{1,2}[A-Za-z_][\w.-]*')
+_LONG_FLAG = re.compile(r'--[A-Za-z_]')
 
 
 def looks_secret(name: str) -> bool:
@@ -39,15 +40,7 @@ def mask_env(env: Mapping[str, str], secrets: Mapping[str, str] | None = None) -
 
 def mask_argv(argv: Sequence[str]) -> tuple[str, ...]:
     """The command line as it may be shown: `--api_key=***`, `--api_key ***`, `API_KEY=***`."""
-    shown: list[str] = []
-    for argument in argv:
-        previous = argv[len(shown) - 1] if shown else ''
-        follows_secret_flag = _FLAG.fullmatch(previous) is not None and looks_secret(previous)
-        if follows_secret_flag and not argument.startswith('-'):
-            shown.append(MASK)
-        else:
-            shown.append(_mask_argument(argument))
-    return tuple(shown)
+    return tuple(_mask_items(argv))
 
 
 def mask_values(value: Any) -> Any:
@@ -55,10 +48,27 @@ def mask_values(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _mask_value(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        if all(isinstance(item, str) for item in value):
-            return list(mask_argv(value))
-        return [mask_values(item) for item in value]
+        return _mask_items(value)
     return _mask_argument(value) if isinstance(value, str) else value
+
+
+def _mask_items(items: Sequence[Any]) -> list[Any]:
+    before = [None, *items[:-1]]
+    return [
+        MASK if _asks_for_secret(previous) and _is_value(item) else mask_values(item)
+        for previous, item in zip(before, items, strict=False)
+    ]
+
+
+def _asks_for_secret(item: object) -> bool:
+    return isinstance(item, str) and _FLAG.fullmatch(item) is not None and looks_secret(item)
+
+
+def _is_value(item: object) -> bool:
+    """Whether it may be the value of the flag before it: that flag may be a switch, followed by another flag."""
+    if isinstance(item, str):
+        return _LONG_FLAG.match(item) is None
+    return item is not None and not isinstance(item, bool)
 
 
 def _mask_value(name: str, value: Any) -> Any:

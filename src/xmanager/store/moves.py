@@ -14,7 +14,7 @@ from xmanager.store.values import RESTARTING, RUNNING, Change, UnitRecord
 
 _UPDATE_UNIT: Final = """
     UPDATE units SET state = :state, message = :message, reference = :reference, granted = :granted,
-                     attempt = :attempt, started_at = :started_at, ended_at = :ended_at
+                     stopping = :stopping, attempt = :attempt, started_at = :started_at, ended_at = :ended_at
     WHERE id = :id
 """
 _CLEAR_TASKS: Final = """
@@ -99,6 +99,7 @@ def _moved_row(unit: UnitRecord) -> dict[str, Any]:
         'message': to_text(unit.message),
         'reference': to_text(unit.reference),
         'granted': to_json(unit.grant),
+        'stopping': None if unit.stopping is None else to_json(unit.stopping),
         'attempt': unit.attempt,
         'started_at': unit.started_at,
         'ended_at': unit.ended_at,

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from xmanager.errors import StoreError
@@ -14,15 +15,36 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class Lock:
-    """A held lock; it ends with `release` or with the process, whichever comes first."""
+    """A held lock; it ends with `release` or with the process, whichever comes first.
+
+    A forked child has no part in it, though the kernel would give it one (man 2 flock).
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        _held.add(self)
 
     def release(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            # Closing alone would leave it to a child that was forked behind Python's back.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for lock in list(_held):
+        lock._close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class Presence:
@@ -39,7 +61,17 @@ class Presence:
 
     def supervise(self) -> Lock | None:
         """Becomes the supervisor, or returns None if there is one."""
-        return _lock(self._supervisor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = _lock(self._supervisor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            self._supervisor.write_text(f'{os.getpid()}')
+        return lock
+
+    def has_supervised(self, pid: int) -> bool:
+        """Whether the last one to become the supervisor was this process."""
+        try:
+            return self._supervisor.read_text() == f'{pid}'
+        except FileNotFoundError:
+            return False
 
     def is_supervised(self) -> bool:
         return _is_held(self._supervisor, fcntl.LOCK_SH)

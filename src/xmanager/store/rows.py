@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 EXPERIMENT_COLUMNS: Final = 'id, title, user_name, host, script, argv, cwd, python, created_at'
 UNIT_COLUMNS: Final = (
     'id, experiment_id, kind, number, state, message, identity, args, importance, tags, '
-    'termination_delay, attempt, backend, reference, granted, created_at, started_at, ended_at'
+    'termination_delay, attempt, backend, reference, granted, stopping, created_at, started_at, ended_at'
 )
 TASK_COLUMNS: Final = (
     'unit_id, name, full_name, spec, state, exit_code, exit_signal, message, '
@@ -143,9 +143,8 @@ def units_from(
 
 def _unit_from(row: Row, folder: Path, home_id: str, task_rows: Sequence[Row]) -> UnitRecord:
     (id, experiment_id, kind, number, state, message, identity, args, importance, tags) = row[:10]
-    (termination_delay, attempt, backend, reference, granted, created_at, started_at, ended_at) = (
-        row[10:]
-    )
+    (termination_delay, attempt, backend, reference, granted, stopping) = row[10:16]
+    (created_at, started_at, ended_at) = row[16:]
     return UnitRecord(
         id=id,
         experiment_id=experiment_id,
@@ -167,6 +166,7 @@ def _unit_from(row: Row, folder: Path, home_id: str, task_rows: Sequence[Row]) -
         folder=folder,
         home_id=home_id,
         grant=_grant_from(granted),
+        stopping=None if stopping is None else tuple(from_json(stopping)),
         tasks=tuple(_task_from(task_row, folder) for task_row in task_rows),
     )
 

@@ -38,6 +38,7 @@ CREATE TABLE units (
   backend VARCHAR(64) NOT NULL,
   reference TEXT NOT NULL,
   granted TEXT NOT NULL,
+  stopping TEXT,
   created_at DOUBLE NOT NULL,
   started_at DOUBLE,
   ended_at DOUBLE,

@@ -73,6 +73,7 @@ def moved(unit: UnitRecord, change: Change, at: float) -> UnitRecord:
             ended_at=None,
         )
     kept: Grant = {} if change.state == QUEUED else unit.grant
+    has_begun = change.state in (STARTING, RUNNING)
     starts = change.state == RUNNING and unit.started_at is None
     return attrs.evolve(
         unit,
@@ -80,6 +81,7 @@ def moved(unit: UnitRecord, change: Change, at: float) -> UnitRecord:
         message=unit.message if change.message is None else change.message,
         reference=unit.reference if change.reference is None else change.reference,
         grant=kept if change.grant is None else change.grant,
+        stopping=(change.stopping or unit.stopping) if has_begun else None,
         started_at=at if starts else unit.started_at,
         ended_at=at if change.state in FINAL_STATES else None,
     )

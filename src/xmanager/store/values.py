@@ -107,7 +107,10 @@ class TaskRecord:
 
 @attrs.frozen
 class UnitRecord:
-    """One unit of an experiment, as recorded. `id` is the store's own, `number` counts from 1 within its kind."""
+    """One unit of an experiment, as recorded. `id` is the store's own, `number` counts from 1 within its kind.
+
+    `stopping` is set once a running unit was asked to end: the state to end in, and the message.
+    """
 
     id: int
     experiment_id: int
@@ -129,6 +132,7 @@ class UnitRecord:
     folder: Path
     home_id: str
     grant: Grant = attrs.field(factory=dict)
+    stopping: tuple[str, str] | None = None
     tasks: tuple[TaskRecord, ...] = ()
 
     @property
@@ -175,6 +179,7 @@ class Change:
     attempt: int | None = None
     at: float | None = None
     grant: Grant | None = None
+    stopping: tuple[str, str] | None = None
     expect: tuple[str, ...] = ()
     tasks: Mapping[str, TaskObservation] = attrs.field(factory=dict)
     task_messages: Mapping[str, str] = attrs.field(factory=dict)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from xmanager.backends import load
-from xmanager.errors import StoreError
+from xmanager.errors import StoreError, XManagerError
 from xmanager.store import Home, Store
 from xmanager.store.presence import Lock, Presence
 from xmanager.supervise.supervisor import Supervisor
@@ -32,6 +32,11 @@ class Alarm:
         for descriptor in (self._pipe, self._signals):
             self._poll.register(descriptor, select.POLLIN)
 
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for descriptor in (self._pipe, self._signals, self._signalled):
+            os.close(descriptor)
+
     def wait(self, seconds: float) -> None:
         for descriptor, _ in self._poll.poll(max(0.0, seconds) * 1000):
             with contextlib.suppress(BlockingIOError):
@@ -44,6 +49,8 @@ def supervise(store: Store, experiment_id: int) -> None:
     while lock := _become_supervisor(presence):
         alarm = Alarm(presence)
         supervisor = _supervise_patiently(store, experiment_id, alarm)
+        alarm.close()
+        supervisor.close()
         lock.release()
         # Whoever wrote before the release saw a supervisor and left the work to us: look once more.
         if not supervisor.has_work():
@@ -71,6 +78,7 @@ def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Supe
         except StoreError as error:
             if not store.home.experiment_folder(experiment_id).exists():
                 raise  # The home was removed: nothing is left to supervise.
+            supervisor.close()
             print(f'{error} Trying again.', file=sys.stderr, flush=True)
             alarm.wait(_RETRY)
 
@@ -88,8 +96,11 @@ def main() -> None:
     # A hang-up or an interrupt at the launcher's terminal is no reason to leave the units alone.
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    with contextlib.closing(Store.open(Home.locate())) as store:
-        supervise(store, int(sys.argv[1]))
+    try:
+        with contextlib.closing(Store.open(Home.locate())) as store:
+            supervise(store, int(sys.argv[1]))
+    except XManagerError as error:
+        sys.exit(str(error))
 
 
 if __name__ == '__main__':

@@ -37,20 +37,24 @@ def has_gone_wrong(task: TaskObservation) -> bool:
     return has_failed(task) or task.state == 'vanished'
 
 
-def judge(unit: UnitRecord, observation: Observation) -> Outcome:
-    """The outcome of a unit all of whose tasks have ended by themselves (or with a sibling that failed).
+def first_gone_wrong(observation: Observation) -> str:
+    """The name of the task that went wrong first; '' if none did."""
+    wrong = [(t.ended_at or 0.0, name) for name, t in observation.items() if has_gone_wrong(t)]
+    return min(wrong)[1] if wrong else ''
 
-    A unit is as well off as its worst task; of several failed ones the first to fail is named.
+
+def judge(unit: UnitRecord, observation: Observation, culprit: str = '') -> Outcome:
+    """The outcome of a unit all of whose tasks have ended.
+
+    A unit is as well off as its worst task. `culprit` is the task that went wrong first, if that is known already;
+    the others may have been stopped because of it.
     """
     messages = {name: describe(task) for name, task in observation.items()}
-    failed = [(name, task) for name, task in observation.items() if has_failed(task)]
-    if failed:
-        name, _ = min(failed, key=lambda item: item[1].ended_at or 0.0)
-        return Outcome(FAILED, _blame(unit, name, messages[name]), messages)
-    vanished = [name for name, task in observation.items() if task.state == 'vanished']
-    if vanished:
-        return Outcome(LOST, _blame(unit, vanished[0], messages[vanished[0]]), messages)
-    return Outcome(COMPLETED, '', messages)
+    culprit = culprit or first_gone_wrong(observation)
+    if not culprit:
+        return Outcome(COMPLETED, '', messages)
+    state = FAILED if has_failed(observation[culprit]) else LOST
+    return Outcome(state, _blame(unit, culprit, messages[culprit]), messages)
 
 
 def describe(task: TaskObservation) -> str:

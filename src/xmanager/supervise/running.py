@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from xmanager.backend import Backend, Grant, Observation, Unit
+from xmanager.backend import Backend, Grant, Unit
 from xmanager.store import UnitRecord
 from xmanager.supervise.admission import Demand, Pool
 
@@ -20,7 +20,11 @@ class Engine:
 
 @attrs.define
 class Running:
-    """A submitted unit. `stopping` is the (state, message) that it shall end in once it was asked to stop."""
+    """A submitted unit.
+
+    `stopping` is the (state, message) that it shall end in once it was asked to stop; `culprit` is the task that
+    went wrong first, for which its siblings were stopped.
+    """
 
     record: UnitRecord
     unit: Unit
@@ -29,8 +33,7 @@ class Running:
     demand: Demand
     grant: Grant
     stopping: tuple[str, str] | None = None
-    siblings_stopped: bool = False
-    observation: Observation = attrs.field(factory=dict)
+    culprit: str = ''
 
     def release(self) -> None:
         self.engine.pool.give_back(self.demand, self.grant)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from xmanager.backend import Backend, Grant, Observation, Rejected
+from xmanager.errors import ExecutorError
 from xmanager.store import (
     COMPLETED,
     CREATING,
@@ -73,6 +74,7 @@ class Supervisor:
             mine = [record for record in records if record.backend == name]
             self._adopt_from(self._engine(name), mine)
         self._flush()
+        self._stop_all([running for running in self._running.values() if running.stopping])
 
     def step(self) -> bool:
         """One pass over everything; returns whether something happened, so that another pass is due at once."""
@@ -104,6 +106,11 @@ class Supervisor:
         counts = self.store.counts(self.experiment_id)
         return any(counts.get(s) for s in (CREATING, QUEUED, STARTING, RUNNING, RESTARTING))
 
+    def close(self) -> None:
+        """Lets go of what the back ends hold of this process; the units run on."""
+        for engine in self._engines.values():
+            engine.backend.close()
+
     # Adoption.
 
     def _adopt_from(self, engine: Engine, records: list[UnitRecord]) -> None:
@@ -111,6 +118,9 @@ class Supervisor:
         for record in records:
             if record.key in found:
                 self._take_over(engine, record, found[record.key])
+            elif record.stopping:
+                state, message = record.stopping
+                self._record(record, state, why='asked to stop', message=message)
             elif record.state == RUNNING:
                 self._record(record, LOST, why='no trace of it was found', message=_NO_TRACE)
             else:
@@ -120,7 +130,9 @@ class Supervisor:
         unit = record.as_unit()
         demand = engine.backend.demand(unit.tasks)
         engine.pool.take_these(demand, record.grant)
-        self._running[record.id] = Running(record, unit, reference, engine, demand, record.grant)
+        self._running[record.id] = Running(
+            record, unit, reference, engine, demand, record.grant, record.stopping
+        )
         if record.state != RUNNING:
             self._record(record, RUNNING, why='found running', reference=reference)
 
@@ -149,14 +161,14 @@ class Supervisor:
         if outcomes.has_ended(observation):
             self._end(running, observation)
             return True
-        if any(map(outcomes.has_gone_wrong, observation.values())) and not running.siblings_stopped:
-            running.siblings_stopped = True
+        if not running.culprit and (wrong := outcomes.first_gone_wrong(observation)):
+            running.culprit = wrong
             running.engine.backend.stop({running.reference: running.unit}, None)
             return True
         return False
 
     def _end(self, running: Running, observation: Observation) -> None:
-        outcome = outcomes.judge(running.record, observation)
+        outcome = outcomes.judge(running.record, observation, running.culprit)
         why = outcome.message
         if running.stopping:
             state, message = running.stopping
@@ -180,22 +192,18 @@ class Supervisor:
     # Obeying.
 
     def _obey(self) -> bool:
-        """Does what was asked for; returns whether units were stopped or moved just now."""
-        happened = False
-        for request in list(self._requests):
+        """Does what was asked for; returns whether anything was."""
+        requests, self._requests = self._requests, []
+        for request in requests:
             if request.verb == 'stop':
-                acted, done = self._stop(request)
+                self._stop(request)
             else:
-                acted, done = self._restart(request), True
-            happened = acted or happened
-            if done:
-                self._flush()
-                self.store.finish_requests([request.id])
-                self._requests.remove(request)
-        return happened
+                self._restart(request)
+            self._flush()  # What is asked of each unit is recorded with it: the request has served.
+            self.store.finish_requests([request.id])
+        return bool(requests)
 
-    def _stop(self, request: Request) -> tuple[bool, bool]:
-        """Stops the units of a request; returns whether any was stopped just now, and whether all have ended."""
+    def _stop(self, request: Request) -> None:
         self._flush()
         active = [unit for unit in self._units_of(request) if unit.is_active]
         waiting = [unit for unit in active if unit.id not in self._running]
@@ -204,26 +212,29 @@ class Supervisor:
         gone = {unit.id for unit in waiting}
         self._queue = deque(unit for unit in self._queue if unit.id not in gone)
         ours = [self._running[unit.id] for unit in active if unit.id in self._running]
-        asked = self._ask_to_end(ours, request.outcome, request.message)
-        return asked or bool(waiting), not ours
+        self._ask_to_end(ours, request.outcome, request.message)
 
     def _ask_to_end(self, units: Sequence[Running], state: str, message: str) -> bool:
         """Stops running units, which shall end in that state; False if all were asked before."""
         fresh = [running for running in units if running.stopping is None]
         for running in fresh:
             running.stopping = (state, message)
-        for engine in {running.engine.name: running.engine for running in fresh}.values():
-            mine = {r.reference: r.unit for r in fresh if r.engine is engine}
-            engine.backend.stop(mine, None)
+            self._outbox.append(Change(running.record.id, RUNNING, stopping=running.stopping))
+        self._flush()  # The intent comes first: a successor goes on with it.
+        self._stop_all(fresh)
         return bool(fresh)
 
-    def _restart(self, request: Request) -> bool:
+    def _stop_all(self, units: Sequence[Running]) -> None:
+        for engine in {running.engine.name: running.engine for running in units}.values():
+            mine = {r.reference: r.unit for r in units if r.engine is engine}
+            engine.backend.stop(mine, None)
+
+    def _restart(self, request: Request) -> None:
         for unit in self._units_of(request):
-            if not unit.is_active:
+            if not unit.is_active and unit.backend:  # Else its generator never added a job.
                 self._record(unit, RESTARTING, why=_asked(request))
                 self._record(unit, QUEUED, why='restarted')
         self._stale = True
-        return True
 
     def _units_of(self, request: Request) -> list[UnitRecord]:
         if request.unit_id is None:
@@ -260,10 +271,17 @@ class Supervisor:
         admitted: list[tuple[UnitRecord, Engine, Demand, Grant]] = []
         while self._queue:
             record = self._queue[0]
-            engine = self._engine(record.backend)
-            demand = engine.backend.demand([task.task for task in record.tasks])
-            if not engine.pool.fits(demand):
-                break
+            try:
+                engine = self._engine(record.backend)
+                demand = engine.backend.demand([task.task for task in record.tasks])
+                if not engine.pool.fits(demand):
+                    # The machine may be another one than that at which it was added.
+                    engine.backend.check([task.task for task in record.tasks])
+                    break
+            except ExecutorError as error:
+                self._record(record, FAILED, why=str(error), message=str(error))
+                self._queue.popleft()
+                continue
             grant = engine.pool.take(demand)
             admitted.append((record, engine, demand, grant))
             self._outbox.append(Change(record.id, STARTING, expect=(QUEUED,), grant=grant))

@@ -244,6 +244,18 @@ class BackendContract:
         (observation,) = self.end(fresh, refs)
         assert _end(observation)[0] == 'exited'
 
+    def test_units_go_on_when_their_backend_is_closed(self) -> None:
+        backend = self.make_backend()
+        refs = self.submit(backend, self.make_unit(self.run_on))
+        backend.close()
+        backend.close()
+        fresh = self.make_backend()
+        (observation,) = fresh.observe(refs).values()
+        assert _end(observation)[0] == 'running'
+        (observation,) = self.end(fresh, refs)
+        assert _end(observation)[0] == 'exited'
+        fresh.close()
+
     def test_another_attempt_is_another_submission(self) -> None:
         backend = self.make_backend()
         unit = self.make_unit(self.exit_with_7)

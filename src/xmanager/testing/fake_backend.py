@@ -134,6 +134,7 @@ class FakeBackend:
         self.faults: dict[str, list[Exception]] = {}
         self.period = period
         self.busy = False
+        self.closed = False
         self._outcome = outcome
         self._clock = clock
         self._capacity = None if amounts is None else Capacity(dict(amounts), dict(devices or {}))
@@ -195,6 +196,10 @@ class FakeBackend:
             self.engine.stops.append((ref, grace))
             for task in self.engine.tasks[ref].values():
                 task.terminate(now, now + (_grace(task.task) if grace is None else grace))
+
+    def close(self) -> None:
+        """Nothing is held; `closed` tells that it was called."""
+        self.closed = True
 
     def _submit(self, request: FakeRequest) -> Submitted | Rejected:
         unit = request.unit

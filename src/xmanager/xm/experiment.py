@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from xmanager.errors import UsageError
+from xmanager.xm.additions import check_addition, check_nesting
 from xmanager.xm.apply_args import apply_args, shown_args, validate_job
 from xmanager.xm.executables import Executable
 from xmanager.xm.experiment_context import ExperimentContext
@@ -116,6 +117,7 @@ class Experiment(ExperimentContext):
         from xmanager.xm.eager import future_for_caller
 
         self._require_open()
+        check_addition(args, role, identity)
         if isinstance(job, AuxiliaryUnitJob):
             role = role or job.role
             job = job.job
@@ -128,6 +130,7 @@ class Experiment(ExperimentContext):
             self._check_job(job)
             create = self._job_unit(job, dict(args or {}), role, identity)
         else:
+            check_nesting(shown_args(job, None), 'add(job): its arguments')
             prepared = apply_args(cast(Job | JobGroup, job), args)
             self._check_job(prepared)
             create = self._job_unit(prepared, shown_args(job, args), role, identity)

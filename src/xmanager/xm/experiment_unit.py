@@ -8,6 +8,7 @@ import functools
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from xmanager.xm.additions import check_addition
 from xmanager.xm.apply_args import apply_args, validate_job
 from xmanager.xm.generator_args import checked_generator_args
 from xmanager.xm.job_operators import is_job_generator
@@ -99,7 +100,8 @@ class ExperimentUnit(abc.ABC):
         """
         from xmanager.xm.eager import future_for_caller
 
-        del identity  # A unit is added once; the parameter exists for symmetry with Experiment.add.
+        # A unit is added once; `identity` exists for symmetry with Experiment.add.
+        check_addition(args, None, identity)
         validate_job(job)
         if is_job_generator(job):
             pending = self.experiment._schedule(

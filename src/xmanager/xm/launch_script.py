@@ -7,6 +7,7 @@ import os
 import sys
 
 _FLAG = 'xm_launch_script'
+_VARIABLE = 'XM_LAUNCH_SCRIPT'
 
 
 def resolve_launch_path(path: str | os.PathLike[str]) -> str:
@@ -22,7 +23,7 @@ def launch_directory() -> str:
 
 
 def _script_by_flag() -> str | None:
-    """`--xm_launch_script`, as absl parsed it or, when the script has no absl, as it was typed."""
+    """`--xm_launch_script`, as absl parsed it, as it was typed, or as `xmanager launch` has set it."""
     absl_flags = sys.modules.get('absl.flags')
     if absl_flags is not None and _FLAG in absl_flags.FLAGS and absl_flags.FLAGS.is_parsed():
         value = absl_flags.FLAGS[_FLAG].value
@@ -32,7 +33,7 @@ def _script_by_flag() -> str | None:
         name, equals, value = argument.lstrip('-').partition('=')
         if argument.startswith('-') and name == _FLAG:
             return (value if equals else following) or None
-    return None
+    return os.environ.get(_VARIABLE)
 
 
 def _main_script() -> str | None:

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import attrs
 
 from xmanager.xm.jobs import JobType
 
 
-def _as_tuple(words: Sequence[str]) -> tuple[str, ...]:
-    return tuple(words)
+def _as_tags(words: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise TypeError(f"WorkUnitRole(tags={words!r}): expected a list of texts, such as ['big'].")
+    tags = tuple(words)
+    for tag in tags:
+        if not isinstance(tag, str):
+            raise TypeError(
+                f'WorkUnitRole(tags={words!r}): {tag!r} is of type {type(tag).__name__}. Expected texts.'
+            )
+    return tags
+
+
+def _check_delay(role: object, field: object, seconds: object) -> None:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number:
+        raise TypeError(
+            f'termination_delay_secs={seconds!r}, of type {type(seconds).__name__}: expected seconds.'
+        )
+    if not cast(float, seconds) >= 0:  # So that NaN is refused too.
+        raise ValueError(f'termination_delay_secs={seconds!r}: expected 0 seconds or more.')
 
 
 class Importance(enum.Enum):
@@ -35,7 +54,7 @@ class ExperimentUnitRole:
 class WorkUnitRole(ExperimentUnitRole):
     """A unit that does the experiment's work: one trial of a sweep, say. `tags` are free words to find it by."""
 
-    tags: Sequence[str] = attrs.field(default=(), converter=_as_tuple)
+    tags: Sequence[str] = attrs.field(default=(), converter=_as_tags)
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +64,7 @@ class AuxiliaryUnitRole(ExperimentUnitRole):
     It is stopped `termination_delay_secs` seconds after the last work unit has ended.
     """
 
-    termination_delay_secs: int = attrs.field(validator=attrs.validators.ge(0))
+    termination_delay_secs: float = attrs.field(validator=_check_delay)
 
 
 class AuxiliaryUnitJob:
@@ -56,7 +75,7 @@ class AuxiliaryUnitJob:
         job: JobType,
         *,
         importance: Importance = Importance.NORMAL,
-        termination_delay_secs: int,
+        termination_delay_secs: float,
     ) -> None:
         self.job = job
         self.role = AuxiliaryUnitRole(

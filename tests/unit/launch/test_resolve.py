@@ -173,6 +173,13 @@ def test_arguments_are_recorded_with_secrets_by_name():
     assert recorded(args) == {'args': {'lr': 1}, 'env_vars': {'KEY': '<secret S>', 'A': 'x'}}
 
 
+def test_sequential_arguments_are_recorded_as_what_they_hold():
+    assert recorded({'args': xm.merge_args({'lr': 1, 'password': 'hush'})}) == {
+        'args': {'lr': 1, 'password': 'hush'}
+    }
+    assert recorded({'args': xm.merge_args(['x'], {'lr': 1})}) == {'args': ['x', '--lr=1']}
+
+
 @pytest.mark.parametrize('name', ['.', '..', 'a/b', '\0', 'é' * 128])
 def test_a_job_whose_name_can_be_no_folder_is_refused(name):
     with pytest.raises(ExecutorError, match='no folder can be called so'):

@@ -126,7 +126,7 @@ def test_a_unit_that_is_found_again_has_its_arguments_role_and_identity(lab, exp
 
 @pytest.mark.parametrize('importance', Importance)
 def test_an_auxiliary_unit_that_is_found_again_has_its_role(lab, experiment, importance):
-    role = AuxiliaryUnitRole(importance=importance, termination_delay_secs=30)
+    role = AuxiliaryUnitRole(importance=importance, termination_delay_secs=0.5)
     unit = seen(experiment, lab.add(**new_unit_facts(role)))
     assert repr(unit).startswith('AuxiliaryUnit(')
     assert unit.role == role

@@ -90,21 +90,37 @@ def test_an_error_reaches_everyone_who_waits_and_the_next_add_works(lab, writer,
     assert (unit.number, is_new, len(written)) == (1, True, 1)
 
 
-def test_a_supervisor_that_can_not_be_woken_is_an_error_of_those_who_wait(lab):
+def test_a_supervisor_that_can_not_be_woken_is_no_failure_of_what_was_written(lab, caplog):
+    def wake():
+        raise StoreError('cannot wake')
+
     async def main():
-        troubles = [StoreError('cannot wake')]
-
-        def wake():
-            if troubles:
-                raise troubles.pop()
-
         writer = UnitWriter(lab.store, lab.experiment.id, wake)
-        adds = (writer.add(a_unit()) for _ in range(2))
-        errors = await in_time(asyncio.gather(*adds, return_exceptions=True))
-        assert [str(error) for error in errors] == ['cannot wake'] * 2
-        await in_time(writer.add(a_unit()))
+        return await in_time(asyncio.gather(*(writer.add(a_unit()) for _ in range(2))))
 
-    asyncio.run(main())
+    assert [unit.number for unit, _ in asyncio.run(main())] == [1, 2]
+    assert 'cannot wake' in caplog.text
+
+
+def test_a_unit_that_can_not_be_written_leaves_the_others_be(lab, writer, written):
+    async def main():
+        bad = a_unit(identity=5)
+        adds = (writer.add(unit) for unit in (a_unit(), bad, a_unit(), a_unit(identity='x')))
+        return await in_time(asyncio.gather(*adds, return_exceptions=True))
+
+    first, bad, second, third = asyncio.run(main())
+    assert isinstance(bad, Exception)
+    assert [unit.number for unit, _ in (first, second, third)] == [1, 2, 3]
+    assert len(written) == 1
+
+
+def test_nobody_is_told_of_a_unit_that_was_not_written(writer, written):
+    async def main():
+        return await asyncio.gather(writer.add(a_unit(identity=5)), return_exceptions=True)
+
+    [error] = asyncio.run(main())
+    assert isinstance(error, Exception)
+    assert not written
 
 
 def test_an_add_that_was_given_up_does_not_hinder_the_others(writer):

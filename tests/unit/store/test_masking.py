@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xmanager.store.masking import looks_secret, mask_argv, mask_env, mask_values
 
@@ -33,6 +35,8 @@ def test_the_environment_shows_names_of_secrets_and_no_values():
         (['train', '--api_key=hush', '--lr=1'], ('train', '--api_key=***', '--lr=1')),
         (['train', '--api-key', 'hush', 'x'], ('train', '--api-key', '***', 'x')),
         (['train', '--use_secret', '--lr', '1'], ('train', '--use_secret', '--lr', '1')),
+        (['--password', '-abc', '-n'], ('--password', '***', '-n')),
+        (['--use_secret', '--api-key', '--5'], ('--use_secret', '--api-key', '***')),
         (['env', 'API_KEY=hush hush', 'train'], ('env', 'API_KEY=***', 'train')),
         (['--secret=a=b c\nd'], ('--secret=***',)),
         (['--empty_token='], ('--empty_token=',)),
@@ -63,3 +67,52 @@ def test_arguments_are_masked_however_deep():
         'secret': {'lr': 1, 'password': '***'},
         'tokens_key': '***',
     }
+
+
+@pytest.mark.parametrize(
+    ('items', 'shown'),
+    [
+        (['--password', 'hush', 5], ['--password', '***', 5]),
+        ([1, '--password', 5, True], [1, '--password', '***', True]),
+        (('--use_secret', True, None), ['--use_secret', True, None]),
+        ([('--token', 'hush'), 0.5], [['--token', '***'], 0.5]),
+        (['--token', ['hush'], '--token', {'a': 'hush'}], ['--token', '***', '--token', '***']),
+        (['--token=hush', 1], ['--token=***', 1]),
+    ],
+)
+def test_a_list_of_this_and_that_is_masked_too(items, shown):
+    assert mask_values(items) == shown
+
+
+HARMLESS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.sampled_from(['train', '--lr', '-v', '--use_cache', '--n=1', '', '--']),
+)
+SECRETIVE = st.sampled_from(['--password', '-api_key', '--client.secret', '--hf-token'])
+HUSH = st.sampled_from(['hush', '-hush', '--5hush', '=hush', 'hush=1 2'])
+
+
+@given(st.lists(st.one_of(HARMLESS.map(lambda item: [item]), st.tuples(SECRETIVE, HUSH).map(list))))
+def test_a_secret_after_its_flag_is_never_shown_whatever_stands_around_it(parts):
+    items = [item for part in parts for item in part]
+    shown = mask_values({'args': items})['args']
+    assert 'hush' not in repr(shown)
+    assert len(shown) == len(items)
+
+
+WORDS = st.one_of(HARMLESS, HUSH)
+NESTED = st.recursive(
+    WORDS, lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text('ab'), inner))
+)
+
+
+@given(st.lists(st.one_of(NESTED, st.just({'password': 'geheim'}), st.just(['--token', 'geheim']))))
+def test_nothing_but_secrets_is_changed_however_deep(items):
+    shown = mask_values(items)
+    assert 'geheim' not in repr(shown)
+    assert mask_values([item for item in items if 'geheim' not in repr(item)]) == [
+        item for item in items if 'geheim' not in repr(item)
+    ]

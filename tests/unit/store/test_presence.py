@@ -5,6 +5,7 @@ import select
 import subprocess
 import sys
 import threading
+import warnings
 
 import pytest
 
@@ -103,6 +104,74 @@ def test_a_program_that_the_supervisor_starts_does_not_inherit_its_lock(presence
     with subprocess.Popen(['cat'], stdin=subprocess.PIPE, close_fds=False):
         lock.release()
         assert not presence.is_supervised()
+
+
+@pytest.fixture
+def forked():
+    """Forks a child that runs a function and stays until the end of the test; returns what it has answered."""
+    children = []
+
+    def fork(function):
+        answers, tell = os.pipe()
+        stay, leave = os.pipe()
+        with warnings.catch_warnings():
+            # pytest-xdist has threads; this child needs none of their locks.
+            warnings.simplefilter('ignore', DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            os.close(leave)
+            os.write(tell, b'%d' % bool(function()))
+            os.read(stay, 1)
+            os._exit(0)
+        os.close(tell)
+        os.close(stay)
+        children.append((child, leave))
+        with open(answers, 'rb', buffering=0) as file:
+            return file.read(1) == b'1'
+
+    yield fork
+    for child, leave in children:
+        os.close(leave)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize('verb', ['supervise', 'launch'])
+def test_a_lock_ends_with_its_release_though_a_forked_child_lives(presence, forked, verb):
+    lock = getattr(presence, verb)()
+    forked(lambda: True)
+    lock.release()
+    assert not presence.is_supervised()
+    assert not presence.is_launching()
+
+
+def test_a_forked_child_neither_holds_nor_ends_the_lock_of_its_parent(presence, forked):
+    lock = presence.launch()
+    assert forked(lambda: lock.release() or presence.is_launching())
+    assert presence.is_launching()
+    lock.release()
+
+
+def test_a_lock_ends_with_its_process_though_a_forked_child_lives(presence):
+    script = """
+import os, sys
+from pathlib import Path
+from xmanager.store.presence import Presence
+
+lock = Presence(Path(sys.argv[1])).launch()
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+print('held', flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, '-c', script, str(presence.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.wait(60) == 0
+        assert not presence.is_launching()
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def test_releasing_again_does_not_close_what_others_opened(presence):

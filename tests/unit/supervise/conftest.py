@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from xmanager.backend import Backend, Task
+from xmanager.errors import ExecutorError
 from xmanager.store import Home, NewExperiment, NewUnit, Store, UnitRecord
 from xmanager.supervise.supervisor import Supervisor
 from xmanager.testing.fake_backend import FakeBackend, FakeEngine
@@ -47,7 +48,7 @@ class World:
             )
             for i, command in enumerate(commands)
         )
-        new = NewUnit(kind=kind, backend='fake', tasks=tasks, **facts)  # type: ignore[arg-type]
+        new = NewUnit(kind=kind, backend='fake' if tasks else '', tasks=tasks, **facts)  # type: ignore[arg-type]
         [(record, _)] = self.store.add_units(self.experiment_id, [new], actor='test')
         return record.id
 
@@ -85,8 +86,12 @@ class World:
 def new_supervisor(
     store: Store, experiment_id: int, backend: FakeBackend, clock: Clock
 ) -> Supervisor:
-    backends: dict[str, Backend] = {'fake': backend}
-    return Supervisor(store, experiment_id, backends.__getitem__, clock=clock)
+    def load(name: str) -> Backend:
+        if name != 'fake':
+            raise ExecutorError(f'No back end is called {name!r}.')
+        return backend
+
+    return Supervisor(store, experiment_id, load, clock=clock)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from xmanager.backend import Task
-from xmanager.store import CREATING, Change
+from xmanager.store import CREATING, Change, NewUnit
 from xmanager.store.presence import Presence
+from xmanager.testing.fake_backend import Outcome
 
 from .conftest import World
 
@@ -126,6 +127,72 @@ def test_a_stop_request_outlives_its_supervisor(world: World):
     world.settle()
     world.later(30)
     assert world.unit(unit).state == 'stopped'
+
+
+def test_what_was_asked_to_stop_ends_stopped_though_its_supervisor_died(world: World):
+    unit = world.add('run 5')
+    world.settle()
+    world.engine.tasks[world.unit(unit).reference]['job0'].outcome = Outcome(ignores_term=True)
+    world.store.request(world.experiment_id, [unit], 'stop', message='enough', actor='somebody')
+    world.settle()
+    assert world.store.requests(world.experiment_id) == []
+    world.clock.now += 5  # It ends by itself, with exit code 0, while nobody looks.
+    world.revive()
+    world.settle()
+    assert (world.unit(unit).state, world.unit(unit).message) == ('stopped', 'enough')
+
+
+def test_a_stop_concerns_the_units_of_its_moment_only(world: World):
+    slow = world.add('ignore-term')
+    ended = world.add('exit 1')
+    world.settle()
+    world.store.request(world.experiment_id, None, 'stop', actor='me')
+    world.settle()
+    world.store.request(world.experiment_id, [ended], 'restart', actor='me')
+    later = world.add('exit 0')
+    world.settle()
+    assert world.unit(slow).state == 'running'
+    assert (world.unit(ended).state, world.unit(ended).attempt) == ('failed', 2)
+    assert world.unit(later).state == 'completed'
+
+
+def test_a_unit_whose_generator_failed_cannot_be_restarted_and_harms_no_other(world: World):
+    broken = world.add(state=CREATING)
+    world.settle()
+    other = world.add('exit 1')
+    world.settle()
+    world.store.request(world.experiment_id, None, 'restart', actor='me')
+    world.settle()
+    assert world.states([broken, other]) == ['failed', 'failed']
+    assert [world.unit(id).attempt for id in (broken, other)] == [1, 2]
+
+
+def test_a_unit_that_fits_here_no_more_fails_and_lets_the_others_through(world: World):
+    big = world.add('exit 0', requirements={'cpu': 3.0})
+    small = world.add('exit 0')
+    world.settle()
+    assert world.states([big, small]) == ['failed', 'completed']
+    assert 'Ask for at most 2' in world.unit(big).message
+
+
+def test_a_unit_of_a_back_end_that_cannot_be_loaded_fails_alone(world: World):
+    [(record, _)] = world.store.add_units(
+        world.experiment_id,
+        [NewUnit(kind='work', backend='gone', tasks=(Task('a', '', ('exit', '0'), '/'),))],
+        actor='test',
+    )
+    other = world.add('exit 0')
+    world.settle()
+    assert world.states([record.id, other]) == ['failed', 'completed']
+    assert 'gone' in world.unit(record.id).message
+
+
+def test_the_job_that_vanished_is_named_not_the_one_that_was_stopped_for_it(world: World):
+    unit = world.add('vanish', 'run')
+    world.settle()
+    record = world.unit(unit)
+    assert record.state == 'lost'
+    assert record.message.startswith('job job0')
 
 
 def test_a_unit_can_be_stopped_into_another_final_state(world: World):

@@ -56,6 +56,13 @@ def test_the_flag_names_another_launch_script(launched_from, monkeypatch, form):
     assert launch_directory() == '/a'
 
 
+def test_the_flag_of_xmanager_launch_names_another_launch_script(launched_from, monkeypatch):
+    monkeypatch.setenv('XM_LAUNCH_SCRIPT', '/a/b.py')
+    assert launch_directory() == '/a'
+    monkeypatch.setenv('XM_LAUNCH_SCRIPT', '')
+    assert launch_directory() == str(launched_from)
+
+
 def test_without_a_script_paths_are_relative_to_the_working_directory(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, '__main__', types.ModuleType('__main__'))
     monkeypatch.setattr(sys, 'argv', [''])

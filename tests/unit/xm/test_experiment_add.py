@@ -91,6 +91,80 @@ def test_bad_args_raise_at_once_and_the_next_add_works(experiment, args, error, 
     assert experiment.work_unit_count == 1
 
 
+@pytest.mark.parametrize(
+    ('beside', 'message'),
+    [
+        ({'identity': 5}, 'identity=5.*type int.*Expected a text'),
+        ({'identity': b'x'}, 'type bytes'),
+        ({'role': 'work'}, "role='work'.*type str.*xm.WorkUnitRole"),
+        ({'role': xm.WorkUnitRole}, 'Expected a role'),
+    ],
+)
+def test_an_identity_or_role_of_a_wrong_type_raises_at_once(experiment, beside, message):
+    with pytest.raises(TypeError, match=message):
+        experiment.add(job(), **beside)
+    assert experiment.add(job()).result().work_unit_id == 1
+    assert experiment.work_unit_count == 1
+
+
+@pytest.mark.parametrize('tags', ['big', ['big', 5], 5, [None]])
+def test_tags_are_texts(tags):
+    with pytest.raises(TypeError, match=r'tags=.*[Ee]xpected'):
+        xm.WorkUnitRole(tags=tags)
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'error'),
+    [(-1, ValueError), (float('nan'), ValueError), ('5', TypeError), (None, TypeError)],
+)
+def test_a_termination_delay_is_a_number_of_seconds(seconds, error):
+    with pytest.raises(error, match='termination_delay_secs=.*expected'):
+        xm.AuxiliaryUnitRole(termination_delay_secs=seconds)
+
+
+def circular_mapping():
+    value = {}
+    value['x'] = {'y': value}
+    return value
+
+
+def circular_list():
+    value = [1]
+    value.append(value)
+    return {'x': value}
+
+
+def deep():
+    value = {}
+    for _ in range(5000):
+        value = {'x': value}
+    return value
+
+
+@pytest.mark.parametrize('make', [circular_mapping, circular_list, deep])
+def test_arguments_without_an_end_are_told_in_a_sentence(experiment, make):
+    async def generator(work_unit, **args):
+        work_unit.add(job(), args={'args': make()})
+
+    for each, args in [
+        (job(), {'args': make()}),
+        (job(args=make()), None),
+        (job(args=make()), {'args': {'x': 1}}),
+        (xm.JobGroup(learner=job()), {'learner': {'args': make()}}),
+        (generator, make()),
+    ]:
+        with pytest.raises(ValueError, match='holds itself|levels deep'):
+            experiment.add(each, args=args)
+    with pytest.raises(ValueError, match='holds itself|levels deep'):
+        experiment.add(generator).result()
+    experiment.add(job())
+
+
+def test_arguments_may_hold_one_thing_twice(experiment):
+    shared = {'a': [1]}
+    experiment.add(job(), args={'args': {'x': shared, 'y': [shared, shared]}}).result()
+
+
 def test_an_unknown_job_of_a_group_is_an_error_that_names_the_known_ones(experiment):
     with pytest.raises(ValueError, match='learner'):
         experiment.add(xm.JobGroup(learner=job()), args={'lerner': {}})

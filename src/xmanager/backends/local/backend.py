@@ -19,7 +19,7 @@ from xmanager.backend import (
     Task,
     Unit,
 )
-from xmanager.backends.local import requirements
+from xmanager.backends.local import requirements, startable
 from xmanager.backends.local.endings import Endings, Scan
 from xmanager.backends.local.machine import Machine, detect
 from xmanager.backends.local.processes import (
@@ -27,6 +27,7 @@ from xmanager.backends.local.processes import (
     Owner,
     Process,
     boot_seconds,
+    child_start,
     read_start,
     scan_processes,
 )
@@ -96,7 +97,8 @@ class LocalBackend:
         return bool(self._endings)
 
     def check(self, tasks: Sequence[Task]) -> None:
-        """Raises ExecutorError if the machine is too small for what these tasks state together."""
+        """Raises ExecutorError if one can't be started, or the machine is too small for what they state together."""
+        startable.check(tasks)
         requirements.check(tasks, self.capacity())
 
     def capacity(self) -> Capacity:
@@ -167,6 +169,12 @@ class LocalBackend:
             known.stopping = True
             runs += known.runs
         self._endings.begin(runs, grace)
+
+    def close(self) -> None:
+        """Closes what watches processes and forgets all units; one that is asked for again is taken over again."""
+        self._watch.close()
+        self._endings = Endings(self._scan, self._clock)
+        self._units = {}
 
     def _start(self, launch: Launch) -> Submitted | Rejected:
         runs: list[Run] = []
@@ -260,7 +268,7 @@ def _find_runner(unit: Unit, task: Task, marked: Sequence[Process]) -> tuple[int
     record = read_record(unit.task_folder(task) / 'status')
     if record is not None and record.attempt == unit.attempt:
         starts = [process.start for process in marked if process.pid == record.pid]
-        return record.pid, starts[0] if starts else 0
+        return record.pid, starts[0] if starts else child_start(record.pid)
     # A runner that has recorded nothing yet has no children either: it is the only one to lead a session.
     owner = Owner(unit.key, task.name)
     leaders = [p for p in marked if p.mark == owner and p.pid == p.session]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from xmanager.errors import ExecutorError
 from xmanager.xm.executables import Executor, ExecutorSpec
 from xmanager.xm.resources import JobRequirements
 
@@ -66,6 +67,15 @@ def _check_requirements(instance: Local, attribute: attrs.Attribute[Any], value:
         raise TypeError(
             f'Local(requirements={value!r}): expected xm.JobRequirements(...), e.g. with local_gpu=1.'
         )
+    _check_replicas(value)
+
+
+def _check_replicas(requirements: JobRequirements) -> None:
+    if requirements.replicas > 1:
+        raise ExecutorError(
+            f'Local(requirements=xm.JobRequirements(replicas={requirements.replicas})): one machine runs one copy '
+            f'of a job; add it {requirements.replicas} times or use a JobGroup.'
+        )
 
 
 def _check_cwd(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -96,6 +106,7 @@ class Local(Executor):
 
     def options(self) -> dict[str, Any]:
         """The settings as `Task.options`: JSON values, durations in seconds, None for what was left to us."""
+        _check_replicas(self.requirements)  # again: requirements can be changed in place
         return {
             'timeout': _duration('timeout', self.timeout),
             'grace': _duration('grace', self.grace),

@@ -138,9 +138,8 @@ def _count_gpus(root: Path) -> int:
     """By NVML where it can be had, else by device files. NVML is loaded only if there is a device."""
     devices = root / 'dev'
     files = [name for name in _names(devices) if re.fullmatch(r'nvidia\d+', name)]
-    if (
-        not files and not (devices / 'dxg').exists()
-    ):  # dxg: GPUs under WSL 2, which have no file each
+    # dxg: GPUs under WSL 2, which have no file each.
+    if not files and not (devices / 'dxg').exists():
         return 0
     counted = _count_by_nvml() if root == _ROOT else None
     return len(files) if counted is None else counted

@@ -83,6 +83,12 @@ def read_start(pid: int, proc: Path = PROC) -> int:
     return process.start if process is not None else 0
 
 
+def child_start(pid: int, proc: Path = PROC) -> int:
+    """When a process started, ended or not, that is a child of ours and was not waited for; 0 if it is none."""
+    process = _parse_stat(pid, f'{proc}/{pid}', even_ended=True) if pid else None
+    return process.start if process is not None and process.parent == os.getpid() else 0
+
+
 def read_mark(pid: int, proc: Path = PROC) -> Owner | None:
     """The task named in the environment that the process began with."""
     return _parse_environment(f'{proc}/{pid}')

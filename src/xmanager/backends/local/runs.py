@@ -15,6 +15,7 @@ from xmanager.backends.local.processes import (
     Owner,
     Session,
     boot_seconds,
+    child_start,
     read_mark,
     read_process,
     seconds,
@@ -134,7 +135,10 @@ def adopt(ref: str, unit: Unit, watch: Watch) -> UnitRun:
         for task, pid, start in zip(unit.tasks, numbers[::2], numbers[1::2], strict=True)
     )
     for run in runs:
-        if _is_alive(run):
+        if run.start and child_start(run.pid) == run.start and _may_be_marked(run):
+            # An earlier back end of this process started it: nobody else can wait for it, so that it leaves no zombie.
+            run.is_child, run.spawner_peak = True, own_peak()
+        elif _is_alive(run):
             watch.add(run.pid, run.start)
         else:
             run.ended_ticks = -1.0  # nobody knows when: its session may be a stranger's by now
@@ -145,8 +149,11 @@ def adopt(ref: str, unit: Unit, watch: Watch) -> UnitRun:
 def _is_alive(run: Run) -> bool:
     """The runner still runs. The mark is asked for too: after a reboot the numbers may come again."""
     process = read_process(run.pid) if run.pid else None
-    if process is None or process.start != run.start:
-        return False
+    return process is not None and process.start == run.start and _may_be_marked(run)
+
+
+def _may_be_marked(run: Run) -> bool:
+    """The process of that number bears the unit's mark, or none that can be read: it has ended, or just begins."""
     mark = read_mark(run.pid)
     return mark is None or mark.key == run.unit.key
 

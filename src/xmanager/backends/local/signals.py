@@ -72,6 +72,14 @@ class Watch:
         self._descriptors[descriptor] = pid
         self._poll.register(descriptor, select.POLLIN)
 
+    def close(self) -> None:
+        """Watches nothing any more."""
+        for descriptor in self._descriptors:
+            self._poll.unregister(descriptor)
+            os.close(descriptor)
+        self._descriptors.clear()
+        self._unwatched.clear()
+
     def ended(self) -> set[int]:
         """The numbers of those that have ended since the last call; they are watched no more."""
         found = set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +14,13 @@ import attrs
 
 from xmanager import runner
 from xmanager.backends.local.programs import CannotStartError, find_program
+from xmanager.backends.local.startable import is_variable
 
-_SHELL_NAME = re.compile(r'[A-Za-z_][A-Za-z0-9_]*\Z')
 # What the supervisor's interpreter or `nohup` ignores would otherwise stay ignored in the job.
 _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-# These describe the host as the supervisor is told to see it; a job that launches experiments must look for itself.
-_NOT_INHERITED = ('XM_LOCAL_RESOURCES',)
+# Of our own variables a job inherits only where the store is and how errors are shown. All others are settings of one
+# launch, or marks of the job that launched: a job that launches experiments itself must not take them for its own.
+_INHERITED = frozenset({'XM_HOME', 'XM_TRACEBACK', 'XM_DATABASE_URL'})
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def prepare(command: Command, inherited: Mapping[str, str]) -> Ready:
     environment = build_environment(command, inherited)
     name = command.argv[0] if command.argv else ''
     program = find_program(name, command.cwd, environment.get('PATH'))
-    return Ready(command, _with_odd_names(environment, (program, *command.argv[1:])), environment)
+    return Ready(command, (program, *command.argv[1:]), environment)
 
 
 def start(ready: Ready) -> int:
@@ -111,7 +111,7 @@ def start(ready: Ready) -> int:
 
 def build_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
     """The launcher's environment, then the user's, then ours. Raises CannotStartError for a missing secret."""
-    environment = {name: value for name, value in inherited.items() if name not in _NOT_INHERITED}
+    environment = {name: value for name, value in inherited.items() if _is_inherited(name)}
     environment.update(command.env)
     for variable, name in command.secrets.items():
         if name not in inherited:
@@ -128,13 +128,10 @@ def build_environment(command: Command, inherited: Mapping[str, str]) -> dict[st
     return environment
 
 
-def _with_odd_names(environment: Mapping[str, str], argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Passes variables through the shell that it would drop, e.g. bash's exported functions, by env(1)."""
-    odd = [f'{name}={value}' for name, value in environment.items() if not _SHELL_NAME.match(name)]
-    odd = [assignment for assignment in odd if not assignment.startswith(('-', '='))]
-    if not odd or '=' in argv[0]:
-        return argv
-    return ('/usr/bin/env', *odd, *argv)
+def _is_inherited(name: str) -> bool:
+    # Some shells drop a name that they can't spell, such as that of an exported bash function. Only env(1) would get it
+    # past the runner, on a command line, where all users of this machine can read its value: no job gets it.
+    return is_variable(name) and (not name.startswith('XM_') or name in _INHERITED)
 
 
 def _prepare_folder(command: Command) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from xmanager.backends.local.executor import DockerOptions, Local, LocalSpec
+from xmanager.errors import ExecutorError
 from xmanager.xm.resources import JobRequirements
 
 
@@ -66,3 +67,19 @@ def test_an_assigned_setting_is_checked_too():
     local = Local(cwd=Path('/tmp'))
     with pytest.raises(ValueError, match='timeout'):
         local.timeout = -5
+
+
+def test_copies_of_a_job_are_refused():
+    with pytest.raises(ExecutorError) as raised:
+        Local(requirements=JobRequirements(replicas=3))
+    assert str(raised.value) == (
+        'Local(requirements=xm.JobRequirements(replicas=3)): one machine runs one copy of a job; '
+        'add it 3 times or use a JobGroup.'
+    )
+
+
+def test_copies_that_are_asked_for_later_are_refused_too():
+    local = Local()
+    local.requirements.replicas = 2
+    with pytest.raises(ExecutorError, match='replicas=2'):
+        local.options()

@@ -175,6 +175,11 @@ def test_capacity_names_the_devices(world):
         world.backend().check(world.shell(':', requirements={'local_gpu': 3}).tasks)
 
 
+def test_what_can_never_start_is_refused_before_it_is_submitted(world):
+    with pytest.raises(ExecutorError, match='NUL byte'):
+        world.backend().check(world.shell('\0').tasks)
+
+
 def test_a_setting_reaches_the_back_end():
     backend = create({'XM_LOCAL_RESOURCES': 'local_gpu=3'})
     assert backend.capacity().devices == {'local_gpu': ('0', '1', '2')}

@@ -58,10 +58,32 @@ def test_the_program_gets_exactly_this_environment(command):
     assert got == {name.encode(): value.encode() for name, value in expected.items()}
 
 
-def test_variables_that_shells_drop_arrive_too(command):
-    got = environment_of(command, {'BASH_FUNC_module%%': '() { :\n}', 'a.b': '1=2'})
-    assert got[b'BASH_FUNC_module%%'] == b'() { :\n}'
-    assert got[b'a.b'] == b'1=2'
+def test_a_launchers_variable_that_no_shell_can_name_reaches_neither_job_nor_command_line(command):
+    # All users of the machine can read a command line in /proc; the token of npm has such a name.
+    inherited = {'npm_config_//registry.example/:_authToken': 'hush', 'BASH_FUNC_f%%': '() { :\n}'}
+    ready = prepare(command, inherited)
+    assert ready.argv == command.argv
+    assert not ready.environment.keys() & inherited.keys()
+    assert not environment_of(command, inherited).keys() & {name.encode() for name in inherited}
+
+
+def test_the_launchers_own_settings_stay_with_it_but_not_where_its_store_is(command):
+    kept = {
+        'XM_HOME': '/home',
+        'XM_TRACEBACK': '1',
+        'XM_DATABASE_URL': 'sqlite://',
+        'XMODIFIERS': '',
+    }
+    dropped = {'XM_DETACH': '1', 'XM_LAUNCH_SCRIPT': 'a.py', 'XM_LOCAL_RESOURCES': 'cpu=1'}
+    environment = build_environment(command, {**kept, **dropped})
+    assert environment == {**kept, 'LR': '0.1', **MARKS, 'PWD': command.cwd}
+
+
+def test_settings_that_the_user_gave_the_job_stay(command):
+    command = attrs.evolve(command, env={'XM_DETACH': '1'}, secrets={'XM_TOKEN': 'XM_MINE'})
+    environment = build_environment(command, {'XM_DETACH': '0', 'XM_MINE': 'hush'})
+    assert (environment['XM_DETACH'], environment['XM_TOKEN']) == ('1', 'hush')
+    assert 'XM_MINE' not in environment
 
 
 def test_a_secret_reaches_the_program_but_no_file(command):

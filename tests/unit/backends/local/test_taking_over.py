@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import attrs
 import pytest
@@ -161,3 +162,53 @@ def test_a_reused_number_is_neither_waited_for_nor_signalled(world):
 def test_a_reference_of_other_tasks_is_refused(world):
     with pytest.raises(ValueError, match="'other=1/2' is no reference of a local unit with tasks"):
         world.backend().observe({'other=1/2': world.shell(':')})
+
+
+def test_a_closed_back_end_holds_no_descriptors(world, orphans):
+    refs = orphans(world.shell(ENDLESS), world.shell(ENDLESS))
+    before = len(os.listdir('/proc/self/fd'))
+    backend = world.backend()
+    backend.observe(refs)
+    assert len(os.listdir('/proc/self/fd')) == before + 2
+    backend.close()
+    backend.close()
+    assert len(os.listdir('/proc/self/fd')) == before
+    assert [end_of(o)[0] for o in backend.observe(refs).values()] == ['running'] * 2
+    backend.stop(refs, 0.0)
+    world.wait_for_end(backend, refs)
+    backend.close()
+
+
+def is_zombie(pid):
+    try:
+        stat = Path(f'/proc/{pid}/stat').read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(')')[2].split()[0] == 'Z'
+
+
+@pytest.mark.parametrize('ended', [False, True])
+@pytest.mark.parametrize('found', [False, True])
+def test_a_successor_in_the_same_process_waits_for_the_children_of_a_closed_back_end(
+    world, ended, found
+):
+    backend = world.backend()
+    unit = world.shell('while [ ! -e go ]; do sleep 0.01; done; exit 4', 'kill -9 $PPID')
+    refs = world.submit(backend, unit)
+    pids = [int(pid) for pid in re.findall(r'=(\d+)/', next(iter(refs)))]
+    world.wait_until(lambda: is_zombie(pids[1]))
+    backend.close()
+    if ended:
+        (world.folder / 'go').touch()
+        world.wait_until(lambda: is_zombie(pids[0]))
+    fresh = world.backend()
+    if found:
+        refs = {fresh.find([unit])[unit.key]: unit}
+    fresh.observe(refs)
+    assert fresh.period >= 0.25 or ended  # SIGCHLD tells of their ends
+    (world.folder / 'go').touch()
+    (observation,) = world.wait_for_end(fresh, refs)
+    assert end_of(observation) == ('exited', 4, None)
+    assert end_of(observation, 'job1') == ('exited', None, 9)
+    assert observation['job0'].user_seconds is not None
+    assert not any(os.path.exists(f'/proc/{pid}') for pid in pids)

@@ -69,6 +69,8 @@ def _create_units() -> None:
         sa.Column('reference', sa.Text, nullable=False),
         # JSON: the devices that each task was given.
         sa.Column('granted', sa.Text, nullable=False),
+        # JSON: the state to end in and the message, once a running unit was asked to end.
+        sa.Column('stopping', sa.Text),
         sa.Column('created_at', sa.Double, nullable=False),
         sa.Column('started_at', sa.Double),
         sa.Column('ended_at', sa.Double),
