@@ -33,12 +33,9 @@ def command(file: str, flags: tuple[str, ...]) -> int:
     """
     from xmanager.launch.script import ScriptFailed, run_script
 
-    ours = [file, *flags]
-    at = next((i for i, word in enumerate(ours) if not word.startswith('-')), len(ours))
-    if at == len(ours):
-        raise click.UsageError('FILE is missing: give the path of a launch script.')
+    path, argv = _split([file, *flags])
     try:
-        return run_script(ours[at], [*ours[:at], *ours[at + 1 :]])
+        return run_script(path, argv)
     except ScriptFailed as failure:
         if os.environ.get('XM_TRACEBACK', '0') not in ('', '0'):
             import traceback
@@ -46,3 +43,14 @@ def command(file: str, flags: tuple[str, ...]) -> int:
             traceback.print_exception(failure.error)
         failures.say(failure.told)
         return failures.FAILED
+
+
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    """FILE, and what `run_script` takes: flags that stand before FILE come after the `--` that may follow it."""
+    at = next((i for i, word in enumerate(words) if not word.startswith('-')), len(words))
+    if at == len(words):
+        raise click.UsageError('FILE is missing: give the path of a launch script.')
+    before = [word for word in words[:at] if word != '--']
+    after = words[at + 1 :]
+    dashes = ['--'] if after[:1] == ['--'] else []
+    return words[at], [*dashes, *before, *after[len(dashes) :]]

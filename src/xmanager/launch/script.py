@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import types
@@ -25,16 +26,16 @@ class ScriptFailed(Exception):
 
 
 def run_script(path: str, argv: Sequence[str]) -> int:
-    """Runs the script with its flags; ours (`--xm_…`) are taken out of them and set.
+    """Runs the script with its flags; ours (`--xm_…`) are taken out of them and set, and so is a `--` before all.
 
     Returns the exit code: 0 only if all work units that it waited for have completed. Raises UsageError for what is
     no script, ScriptFailed for one that raises.
     """
-    code = _compile(path)
-    ours, rest = settings.take_flags(_without_dashes(argv))
+    script = _read(path)
+    ours, rest = settings.take_flags(argv[1:] if list(argv[:1]) == ['--'] else argv)
     os.environ.update(ours)
     try:
-        status = _execute(code, path, rest)
+        status = _execute(script, rest)
     except ExperimentUnitError as error:
         if not Session.told_of(error):
             raise ScriptFailed(_tell(error), error) from error
@@ -46,22 +47,24 @@ def run_script(path: str, argv: Sequence[str]) -> int:
     return status or (1 if Session.any_failed else 0)
 
 
-def _without_dashes(argv: Sequence[str]) -> list[str]:
-    """Without the first `--`, which separates our command line from the script's."""
-    arguments = list(argv)
-    if '--' in arguments:
-        arguments.remove('--')
-    return arguments
+@attrs.frozen
+class _Script:
+    """A launch script that was read. `has_guard`: it asks for its `__name__`, so it calls its `main` itself."""
+
+    path: str
+    code: types.CodeType
+    has_guard: bool
 
 
-def _compile(path: str) -> types.CodeType:
-    script = Path(path)
-    if not script.exists():
+def _read(path: str) -> _Script:
+    file = Path(path)
+    if not file.exists():
         raise UsageError(f'{path} does not exist. Give the path of a launch script.')
-    if script.is_dir():
+    if file.is_dir():
         raise UsageError(f'{path} is a directory. Give the launch script inside it.')
     try:
-        return compile(script.read_bytes(), path, 'exec')
+        tree = ast.parse(file.read_bytes(), path)
+        code = compile(tree, path, 'exec', dont_inherit=True)  # Our __future__ is not the script's.
     except (SyntaxError, ValueError) as error:
         line = getattr(error, 'lineno', None)
         where = f'{path}:{line}' if line else path
@@ -70,20 +73,27 @@ def _compile(path: str) -> types.CodeType:
         ) from error
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}.') from error
+    return _Script(path, code, any(map(_compares_name, ast.walk(tree))))
 
 
-def _execute(code: types.CodeType, path: str, argv: list[str]) -> int:
-    """Runs the code as `__main__`; the process is left as it was found."""
+def _compares_name(node: ast.AST) -> bool:
+    """Whether it is a comparison such as `__name__ == '__main__'`."""
+    operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+    return any(isinstance(each, ast.Name) and each.id == '__name__' for each in operands)
+
+
+def _execute(script: _Script, argv: list[str]) -> int:
+    """Runs the script as `__main__`; the process is left as it was found."""
     module = types.ModuleType('__main__')
-    module.__file__ = os.path.abspath(path)
+    module.__file__ = os.path.abspath(script.path)
     before = sys.argv, sys.path[:], sys.modules['__main__']
-    sys.argv = [path, *argv]
+    sys.argv = [script.path, *argv]
     sys.path.insert(0, os.path.dirname(module.__file__))
     sys.modules['__main__'] = module
     try:
-        exec(code, module.__dict__)
+        exec(script.code, module.__dict__)
         main = getattr(module, 'main', None)
-        if callable(main) and '__main__' not in code.co_consts and not Session.any_entered:
+        if callable(main) and not script.has_guard and not Session.any_entered:
             return _call_main(main, sys.argv)
         return 0
     except SystemExit as exit:
@@ -124,10 +134,8 @@ def _tell(error: BaseException) -> str:
     """Where in the user's code it was raised, and what it was."""
     import traceback
 
-    while isinstance(
-        error, BaseExceptionGroup
-    ):  # Of asyncio.TaskGroup: its first error led to the others.
-        error = error.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # Of asyncio.TaskGroup: its first error led to the others.
     machinery = _machinery()
     frames = [
         frame

@@ -45,9 +45,8 @@ class ExperimentContext(abc.ABC):
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: LoopThread | None = None
-        self._pending: dict[
-            Pending, None
-        ] = {}  # In the order of the calls; ended ones only if they failed.
+        # In the order of the calls; ended ones only if they failed.
+        self._pending: dict[Pending, None] = {}
         self._generators: set[asyncio.Task[Any]] = set()
         self._interrupted = False
         self._tokens: list[contextvars.Token[ExperimentContext]] = []

@@ -186,9 +186,8 @@ class WorkUnitCompletedAwaitable:
     `.work_unit` is there on what is done. Nothing runs before it is first used.
     """
 
-    _asyncio_future_blocking = (
-        False  # asyncio's mark of a future: it is used as it is, not wrapped.
-    )
+    # asyncio's mark of a future: it is used as it is, not wrapped.
+    _asyncio_future_blocking = False
 
     def __init__(self, work_unit: WorkUnit, awaitable: Callable[[], Any]) -> None:
         self.work_unit = work_unit

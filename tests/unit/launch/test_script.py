@@ -72,6 +72,50 @@ def test_our_flags_are_set_and_taken_out_of_the_scripts(run, capsys, monkeypatch
     assert capsys.readouterr().out == "['--lr=1', '--', '--noxm_detach'] true\n"
 
 
+@pytest.mark.parametrize(
+    ('argv', 'seen'),
+    [
+        (['a', '--', 'b'], ['a', '--', 'b']),
+        (['--', 'a', '--', 'b'], ['a', '--', 'b']),
+        (['--', '--', 'b'], ['--', 'b']),
+        (['--xm_detach', '--', 'b'], ['--', 'b']),
+        (['--'], []),
+    ],
+)
+def test_only_the_dashes_that_stand_first_are_ours(run, capsys, monkeypatch, argv, seen):
+    monkeypatch.setenv('XM_DETACH', 'false')
+    run('import sys; print(sys.argv[1:])', *argv)
+    assert capsys.readouterr().out == f'{seen}\n'
+
+
+def test_another_launch_script_is_what_paths_are_relative_to(run, capsys, monkeypatch):
+    monkeypatch.setenv('XM_LAUNCH_SCRIPT', '')
+    text = 'from xmanager import xm; print(xm.Dockerfile("sub").path)'
+    run(text, '--xm_launch_script=/a/b.py')
+    assert capsys.readouterr().out == '/a/sub\n'
+
+
+def test_a_script_has_no_future_but_its_own(run, capsys):
+    run('x: int = 1; print(__annotations__)')
+    assert capsys.readouterr().out == "{'x': <class 'int'>}\n"
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['"""Not run as \'__main__\'."""', 'x = "__main__"', 'print.__name__ == "__main__"'],
+)
+def test_to_mention_main_is_not_to_call_it(run, text):
+    assert run(f'{text}\ndef main(): return 3') == 3
+
+
+@pytest.mark.parametrize(
+    'guard', ['if "__main__" == __name__: main()', 'if __name__ in ("__main__",):\n    main()']
+)
+def test_a_script_with_a_guard_of_any_form_calls_main_itself(run, capsys, guard):
+    assert run(f'def main(): print("ran"); return 3\n{guard}') == 0
+    assert capsys.readouterr().out == 'ran\n'
+
+
 def test_a_flag_of_ours_with_a_bad_value_is_told_before_anything_runs(run, capsys):
     with pytest.raises(UsageError, match='expected true or false'):
         run('print("ran")', '--xm_detach=perhaps')

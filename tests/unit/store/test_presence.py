@@ -159,18 +159,20 @@ from xmanager.store.presence import Presence
 
 lock = Presence(Path(sys.argv[1])).launch()
 if os.fork() == 0:
+    print('forked', flush=True)
     sys.stdin.read()
     os._exit(0)
-print('held', flush=True)
 """
     with subprocess.Popen(
         [sys.executable, '-c', script, str(presence.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b'forked\n'
         assert process.wait(60) == 0
         assert not presence.is_launching()
-        assert process.stdin is not None
         process.stdin.close()
 
 

@@ -12,6 +12,7 @@ from xmanager.backend import Submitted, Task, Unit
 from xmanager.backends.local.backend import LocalBackend
 from xmanager.backends.local.machine import Machine
 from xmanager.backends.local.processes import Process, scan_processes
+from xmanager.backends.local.signals import send
 
 _numbers = itertools.count(1)
 HOST = Machine(cpus=4.0, ram=8.0 * 1024**3, gpus=('0', '1'))
@@ -100,4 +101,4 @@ def world(tmp_path):
     yield world
     while left := world.left():
         for process in left:
-            os.kill(process.pid, signal.SIGKILL)
+            send(process, signal.SIGKILL)
