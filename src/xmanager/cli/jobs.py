@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from xmanager.cli import printing, terminal, wording
 from xmanager.store import masking
+from xmanager.store.wording import duration, signal_name
 
 if TYPE_CHECKING:
     from xmanager.store.values import TaskRecord
@@ -62,18 +62,11 @@ def _assignments(env: Mapping[str, str]) -> list[str]:
 
 def _outcome(record: TaskRecord) -> str:
     if record.signal is not None:
-        return terminal.style(f'killed by {_signal_name(record.signal)}', 'red')
+        return terminal.style(f'killed by {signal_name(record.signal)}', 'red')
     if record.exit_code is not None:
         colour = 'green' if record.exit_code == 0 else 'red'
         return terminal.style(f'exit code {record.exit_code}', colour)
     return terminal.style(record.state, _STATE_COLOURS.get(record.state, 'dim'))
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f'signal {number}'
 
 
 def _requirements(amounts: Mapping[str, float]) -> str:
@@ -87,8 +80,8 @@ def _requirements(amounts: Mapping[str, float]) -> str:
 
 def _usage(record: TaskRecord) -> str:
     used = [
-        (wording.duration(record.user_seconds), 'CPU'),
-        (wording.duration(record.system_seconds), 'system'),
+        (duration(record.user_seconds), 'CPU'),
+        (duration(record.system_seconds), 'system'),
         (wording.size(record.max_rss), 'memory at most'),
     ]
     return ', '.join(f'{amount} {what}' for amount, what in used if amount)

@@ -12,6 +12,7 @@ from xmanager.cli import printing, session, tables, terminal, wording
 from xmanager.cli.parameters import Whole
 
 if TYPE_CHECKING:
+    from xmanager.store import Home
     from xmanager.store.values import ExperimentRecord
 
 _STATES = ('queued', 'running', 'completed', 'failed', 'stopped', 'lost', 'empty')
@@ -61,7 +62,7 @@ def command(
     if as_json:
         _print_json(records, more)
     else:
-        _print_table(records, more, is_filtered=bool(status or user or title))
+        _print_table(records, more, store.home, is_filtered=bool(status or user or title))
 
 
 def _print_json(records: Sequence[ExperimentRecord], more: int) -> None:
@@ -72,10 +73,12 @@ def _print_json(records: Sequence[ExperimentRecord], more: int) -> None:
     printing.print_json(views.document(experiments=shown, more=more))
 
 
-def _print_table(records: Sequence[ExperimentRecord], more: int, *, is_filtered: bool) -> None:
+def _print_table(
+    records: Sequence[ExperimentRecord], more: int, home: Home, *, is_filtered: bool
+) -> None:
     if not records:
         hint = '' if is_filtered else ': xmanager launch FILE makes one'
-        terminal.note(f'no {"such " if is_filtered else ""}experiment{hint}')
+        terminal.note(f'no {"such " if is_filtered else ""}experiment in {home.path}{hint}')
         return
     now = time.time()
     tables.show(_COLUMNS, [_row(record, now) for record in records])
@@ -84,6 +87,8 @@ def _print_table(records: Sequence[ExperimentRecord], more: int, *, is_filtered:
 
 
 def _row(record: ExperimentRecord, now: float) -> list[str]:
+    from xmanager.store.wording import duration
+
     when = (
         wording.age(record.created_at, now)
         if terminal.is_terminal()
@@ -95,6 +100,6 @@ def _row(record: ExperimentRecord, now: float) -> list[str]:
         record.state,
         wording.counts(record.counts),
         when,
-        wording.duration(wording.experiment_seconds(record, now)),
+        duration(wording.experiment_seconds(record, now)),
         record.user,
     ]

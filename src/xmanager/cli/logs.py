@@ -99,6 +99,7 @@ class LogReader:
         """Prints what is there and what comes, until all units have ended."""
         token = None
         units: list[UnitRecord] = []
+        vigil = waiting.Vigil(self._store, [self._where])
         while True:
             # The state first: what a unit printed was all there before it was recorded to have ended.
             if (now := self._store.change_token()) != token or not units:
@@ -108,6 +109,7 @@ class LogReader:
             goes_on = any(unit.is_active for unit in units)
             if not goes_on and not waiting.will_restart(self._store, [self._where]):
                 return
+            vigil.keep()
             _raise_if_nobody_listens()
             time.sleep(_PERIOD)
 

@@ -28,6 +28,29 @@ COMMANDS: Final = {
 }
 
 
+# What other tools call these, for the hint after a wrong name.
+_SYNONYMS: Final = {
+    'status': 'show',
+    'info': 'show',
+    'describe': 'show',
+    'ls': 'list',
+    'ps': 'list',
+    'queue': 'list',
+    'log': 'logs',
+    'tail': 'logs',
+    'run': 'launch',
+    'kill': 'stop',
+    'cancel': 'stop',
+    'retry': 'restart',
+    'rerun': 'restart',
+    'rm': 'delete',
+    'remove': 'delete',
+    'cd': 'where',
+    'path': 'where',
+    'check': 'doctor',
+}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are modules beside this one, each with a `command`."""
 
@@ -56,7 +79,7 @@ class LazyGroup(click.Group):
 def _no_such_command(name: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, COMMANDS, n=1)
+    close = [_SYNONYMS[name]] if name in _SYNONYMS else get_close_matches(name, COMMANDS, n=1)
     hint = f'did you mean {close[0]}?' if close else f'there are {", ".join(COMMANDS)}'
     return f'there is no command {name!r}: {hint}'
 

@@ -46,7 +46,8 @@ def _restart(store: Store, addresses: Sequence[Address], everything: bool, messa
     again = [
         unit
         for unit in found.values()
-        if not unit.is_active and (everything or unit.state != COMPLETED)
+        # One without a back end has no jobs: its generator failed.
+        if not unit.is_active and unit.backend and (everything or unit.state != COMPLETED)
     ]
     left = Counter(unit.state for unit in found.values() if unit not in again)
     if again:

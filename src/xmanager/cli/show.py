@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -61,10 +62,23 @@ def _show_experiment(store: Store, where: Address, as_json: bool) -> None:
     if units:
         click.echo()
         tables.show(_COLUMNS, [_row(unit, now) for unit in units])
+    if any(unit.is_active for unit in units) and _is_left_alone(record):
+        terminal.note(
+            f'nobody supervises experiment {record.id}: what is shown may be out of date, and no unit starts. '
+            f'xmanager supervise {record.id} goes on with it'
+        )
+
+
+def _is_left_alone(record: ExperimentRecord) -> bool:
+    """Whether its supervisor was killed, as far as we may look."""
+    from xmanager.store.presence import Presence
+
+    return os.access(record.folder, os.W_OK) and not Presence(record.folder).is_supervised()
 
 
 def _print_header(record: ExperimentRecord, now: float) -> None:
     from xmanager.store import masking
+    from xmanager.store.wording import duration
 
     title = terminal.style(terminal.one_line(record.title), 'bold')
     printing.print_heading(str(record.id), title, terminal.state(record.state))
@@ -74,7 +88,7 @@ def _print_header(record: ExperimentRecord, now: float) -> None:
             ('units', wording.counts(record.counts)),
             ('user', f'{record.user}@{record.host}'),
             ('created', _when(record.created_at, now)),
-            ('duration', wording.duration(wording.experiment_seconds(record, now))),
+            ('duration', duration(wording.experiment_seconds(record, now))),
             ('script', terminal.one_line(shlex.join(command))),
             ('folder', str(record.folder)),
         ]
@@ -82,14 +96,14 @@ def _print_header(record: ExperimentRecord, now: float) -> None:
 
 
 def _row(unit: UnitRecord, now: float) -> list[str]:
-    from xmanager.store import masking
+    from xmanager.store.wording import arguments, duration
 
     return [
         unit.label,
         unit.state,
-        wording.arguments(masking.mask_values(unit.args)),
+        arguments(unit.args),
         _started(unit.started_at, now),
-        wording.duration(wording.elapsed(unit.started_at, unit.ended_at, now)),
+        duration(wording.elapsed(unit.started_at, unit.ended_at, now)),
         unit.message,
     ]
 
@@ -120,7 +134,7 @@ def _show_unit(store: Store, where: Address, as_json: bool) -> None:
 
 
 def _print_unit(unit: UnitRecord, experiment: ExperimentRecord) -> None:
-    from xmanager.store import masking
+    from xmanager.store.wording import arguments, duration
 
     now = time.time()
     title = terminal.style(terminal.one_line(experiment.title), 'bold')
@@ -129,14 +143,14 @@ def _print_unit(unit: UnitRecord, experiment: ExperimentRecord) -> None:
     printing.print_fields(
         [
             ('message', terminal.one_line(unit.message)),
-            ('args', terminal.one_line(wording.arguments(masking.mask_values(unit.args)))),
+            ('args', terminal.one_line(arguments(unit.args))),
             ('identity', terminal.one_line(unit.identity)),
             ('tags', terminal.one_line(' '.join(unit.tags))),
             ('importance', str(unit.importance or '')),
             ('created', _when(unit.created_at, now)),
             ('started', _when(unit.started_at, now)),
             ('ended', _when(unit.ended_at, now)),
-            ('duration', wording.duration(wording.elapsed(unit.started_at, unit.ended_at, now))),
+            ('duration', duration(wording.elapsed(unit.started_at, unit.ended_at, now))),
             ('attempt', str(unit.attempt)),
             ('back end', ' '.join(word for word in (unit.backend, unit.reference) if word)),
             ('folder', str(unit.folder)),

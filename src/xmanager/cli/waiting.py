@@ -50,28 +50,42 @@ class ProgressLine:
         self._shown = text
 
 
+class Vigil:
+    """Sees to it now and then that the experiments which somebody waits for are supervised."""
+
+    def __init__(self, store: Store, addresses: Iterable[Address]) -> None:
+        from xmanager.launch import Guard
+
+        self._guards = [Guard(store.home, id) for id in experiments_of(addresses)]
+        self._looked_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Replaces supervisors that were killed; to be called as often as one likes."""
+        if time.monotonic() - self._looked_at > _GUARD_PERIOD:
+            self._looked_at = time.monotonic()
+            for guard in self._guards:
+                guard.look()
+
+
 def until_ended(store: Store, addresses: Sequence[Address], what: str) -> Mapping[Address, Tally]:
     """Waits until no unit of these is active or about to run again; returns how many ended in which state.
 
     Units that are added to a whole experiment meanwhile are waited for too.
     """
-    from xmanager.launch import Guard
+    from xmanager.store.wording import duration
 
-    started = guarded = time.monotonic()
-    guards = [Guard(store.home, id) for id in experiments_of(addresses)]
+    started = time.monotonic()
+    vigil = Vigil(store, addresses)
     token = None
     with ProgressLine() as line:
         while True:
-            if time.monotonic() - guarded > _GUARD_PERIOD:
-                guarded = time.monotonic()
-                for guard in guards:
-                    guard.look()
+            vigil.keep()
             if (now := store.change_token()) != token:
                 tallies, token = {where: tally(store, where) for where in addresses}, now
                 total = sum((Counter(one) for one in tallies.values()), Counter())
                 if not _is_active(total) and not will_restart(store, addresses):
                     return tallies
-            elapsed = wording.duration(float(int(time.monotonic() - started)))
+            elapsed = duration(float(int(time.monotonic() - started)))
             line.show(f'{what}: {wording.states(total)}   {elapsed}')
             time.sleep(_PERIOD)
 

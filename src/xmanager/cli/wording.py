@@ -1,10 +1,10 @@
-"""How times, amounts and counts are reckoned and said. Pure."""
+"""How times, amounts and counts are reckoned and said, beside `xmanager.store.wording`. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from xmanager.store.values import ExperimentRecord
@@ -36,22 +36,6 @@ def experiment_seconds(record: ExperimentRecord, now: float) -> float | None:
     if record.state == 'empty':
         return None
     return elapsed(record.created_at, record.ended_at, now)
-
-
-def duration(seconds: float | None) -> str:
-    """`0.4s`, `12s`, `2m 03s`, `1h 05m`, `3d 4h`; empty when unknown."""
-    if seconds is None:
-        return ''
-    if seconds < 9.95:
-        return f'{max(seconds, 0):.1f}s'
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f'{whole}s'
-    if whole < _HOUR:
-        return f'{whole // _MINUTE}m {whole % _MINUTE:02}s'
-    if whole < _DAY:
-        return f'{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m'
-    return f'{whole // _DAY}d {whole % _DAY // _HOUR}h'
 
 
 def age(at: float, now: float) -> str:
@@ -105,21 +89,3 @@ def counts(by_state: Mapping[str, int]) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 unit`, `1,200 units`."""
     return f'{count:,} {noun}' if count == 1 else f'{count:,} {noun}s'
-
-
-def arguments(args: Mapping[str, Any]) -> str:
-    """A unit's arguments in one line: `lr=0.1 width=64`, nested by job as `learner.lr=0.1`."""
-    return ' '.join(_flatten(args, ''))
-
-
-def _flatten(value: Any, path: str) -> list[str]:
-    if isinstance(value, Mapping):
-        words = []
-        for key, inner in value.items():
-            # `{'args': …, 'env_vars': …}` is how a job's arguments are kept: the words say nothing more.
-            silent = key in ('args', 'env_vars') and isinstance(inner, Mapping | list | tuple)
-            words += _flatten(inner, path if silent else f'{path}.{key}' if path else str(key))
-        return words
-    if isinstance(value, list | tuple) and not path:
-        return [str(item) for item in value]
-    return [f'{path}={value}'] if path else [str(value)]

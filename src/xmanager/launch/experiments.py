@@ -21,7 +21,8 @@ define_absl_flags()
 def create_experiment(experiment_title: str) -> RecordedExperiment:
     """Creates an experiment and records it; its context (`with`) is where units are added.
 
-    Raises UsageError for a title that is not a text and for a database that is not supported, StoreError if the home can't be written.
+    Raises UsageError for a title that is not a text and for a database that is not supported, StoreError if the
+    home can't be written.
     """
     if not isinstance(experiment_title, str):
         raise UsageError(f'create_experiment({experiment_title!r}): the title must be a text.')
@@ -35,9 +36,10 @@ def get_experiment(experiment_id: int) -> RecordedExperiment:
 
     Raises NotFoundError, and UsageError for what is no id.
     """
-    if not isinstance(experiment_id, int) or isinstance(experiment_id, bool):
+    given: object = experiment_id
+    if not isinstance(given, int) or isinstance(given, bool):
         raise UsageError(
-            f'get_experiment({experiment_id!r}): of type {type(experiment_id).__name__}. '
+            f'get_experiment({given!r}): of type {type(given).__name__}. '
             'Expected the number of an experiment, such as 12; `xmanager list` shows them.'
         )
     define_absl_flags()

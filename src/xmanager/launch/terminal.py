@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from xmanager.launch.tail import LogTail, last_lines
@@ -20,8 +20,8 @@ from xmanager.store import (
     LOST,
     STOPPED,
     UnitRecord,
-    masking,
 )
+from xmanager.store.wording import arguments, duration
 
 _REDRAW = 0.1  # Seconds between two drawings of the progress line.
 _COLOURS = {COMPLETED: '32', FAILED: '31', STOPPED: '33', LOST: '35'}
@@ -189,22 +189,7 @@ class Terminal:
             self._drawn = False
 
 
-def short_args(args: Any, limit: int = 100) -> str:
+def short_args(args: Mapping[str, Any], limit: int = 100) -> str:
     """The hyperparameters of a unit in one line, `k=v k=v`; secrets masked."""
-    shown = masking.mask_values(args)
-    inner = shown.get('args', shown) if isinstance(shown, dict) else {}
-    text = ' '.join(f'{k}={v}' for k, v in inner.items()) if isinstance(inner, dict) else str(inner)
-    text = ' '.join(text.splitlines())
+    text = ' '.join(arguments(args).splitlines())
     return text if len(text) <= limit else text[: limit - 1] + '…'
-
-
-def duration(seconds: float) -> str:
-    """A span of time for a person: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`."""
-    if seconds < 9.95:
-        return f'{max(0.0, seconds):.1f} s'
-    if seconds < 59.5:
-        return f'{seconds:.0f} s'
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f'{minutes} min {rest} s'
-    return f'{minutes // 60} h {minutes % 60} min'

@@ -74,9 +74,8 @@ class UnitWriter:
         """Tells that there are new units. They are written: that nobody could be told is no failure of theirs."""
         try:
             self._written()
-        except (
-            Exception
-        ) as error:  # Whoever waits for them looks after the supervisor again and again.
+        except Exception as error:
+            # Whoever waits for them looks after the supervisor again and again.
             logger.warning('%s: %s', type(error).__name__, error)
 
 

@@ -10,8 +10,7 @@ import weakref
 from pathlib import Path
 
 from xmanager.errors import StoreError
-
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+from xmanager.store.trouble import NO_LOCKS_ERRNO
 
 
 class Lock:
@@ -123,7 +122,7 @@ def _lock(path: Path, mode: int) -> Lock | None:
         return None
     except OSError as error:
         os.close(descriptor)
-        if error.errno in _NO_LOCKS:
+        if error.errno in NO_LOCKS_ERRNO:
             raise StoreError(
                 f'{path.parent} is on a file system without locks. Set XM_HOME to a folder on a local disk.'
             ) from error

@@ -11,7 +11,7 @@ from typing import Final
 
 from xmanager.errors import StoreError
 
-_NO_LOCKS_ERRNO: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+NO_LOCKS_ERRNO: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _FULL_ERRNO: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ACCESS_ERRNO: Final = frozenset({errno.EACCES, errno.EPERM})
 _NO_DIRECTORY_ERRNO: Final = frozenset({errno.ENOTDIR, errno.EEXIST})
@@ -89,7 +89,7 @@ def _sqlite_sentence(database: Path, error: sqlite3.Error) -> str:
 
 
 def _system_sentence(home: Path, error: OSError) -> str:
-    if error.errno in _NO_LOCKS_ERRNO:
+    if error.errno in NO_LOCKS_ERRNO:
         return _no_locks(home)
     if error.errno in _FULL_ERRNO:
         return _full(home)

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from xmanager.xm.roles import ExperimentUnitRole
 
-_DEEPEST: Final = (
-    100  # Levels of arguments; each costs those who encode and show them a few frames.
-)
+# Levels of arguments; each costs those who encode and show them a few frames.
+_DEEPEST: Final = 100
 
 
 def check_addition(args: object, role: object, identity: object) -> None:

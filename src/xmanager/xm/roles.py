@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import attrs
 
@@ -23,13 +22,14 @@ def _as_tags(words: Sequence[str]) -> tuple[str, ...]:
     return tags
 
 
-def _check_delay(role: object, field: object, seconds: object) -> None:
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+def _check_delay(role: object, field: attrs.Attribute[float], seconds: float) -> None:
+    given: object = seconds
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
     if not is_number:
         raise TypeError(
             f'termination_delay_secs={seconds!r}, of type {type(seconds).__name__}: expected seconds.'
         )
-    if not cast(float, seconds) >= 0:  # So that NaN is refused too.
+    if not seconds >= 0:  # So that NaN is refused too.
         raise ValueError(f'termination_delay_secs={seconds!r}: expected 0 seconds or more.')
 
 

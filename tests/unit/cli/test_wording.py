@@ -5,26 +5,6 @@ from xmanager.cli import wording
 
 @pytest.mark.parametrize(
     ('seconds', 'said'),
-    [
-        (None, ''),
-        (-3, '0.0s'),
-        (0.44, '0.4s'),
-        (9.94, '9.9s'),
-        (9.96, '10s'),
-        (59.4, '59s'),
-        (59.6, '1m 00s'),
-        (123, '2m 03s'),
-        (3599.7, '1h 00m'),
-        (3900, '1h 05m'),
-        (100_000, '1d 3h'),
-    ],
-)
-def test_a_duration_has_two_units_at_most(seconds, said):
-    assert wording.duration(seconds) == said
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'said'),
     [(-5, '0s ago'), (5, '5s ago'), (119, '1m ago'), (7300, '2h ago'), (86400 * 29, '29d ago')],
 )
 def test_an_age_is_told_by_its_largest_unit(seconds, said):
@@ -50,22 +30,3 @@ def test_a_size_has_a_unit(amount, said):
 def test_counts_tell_the_total_and_each_state():
     assert wording.counts({'failed': 2, 'completed': 1010}) == '1,012: 1,010 completed, 2 failed'
     assert wording.counts({}) == '0'
-
-
-@pytest.mark.parametrize(
-    ('args', 'said'),
-    [
-        ({}, ''),
-        ({'args': {'lr': 0.1, 'width': 64}}, 'lr=0.1 width=64'),
-        ({'args': {'lr': 0.1}, 'env_vars': {'SEED': '1'}}, 'lr=0.1 SEED=1'),
-        (
-            {'learner': {'args': {'lr': 0.1}}, 'actor': {'args': {'id': 2}}},
-            'learner.lr=0.1 actor.id=2',
-        ),
-        ({'lr': 0.1, 'nested': {'a': [1, 2]}}, 'lr=0.1 nested.a=[1, 2]'),
-        ({'args': ['fast', '--lr=1']}, 'fast --lr=1'),
-        ({'args': 3}, 'args=3'),
-    ],
-)
-def test_arguments_fit_in_a_line(args, said):
-    assert wording.arguments(args) == said

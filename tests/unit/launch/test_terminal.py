@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from xmanager.backend import TaskObservation
-from xmanager.launch.terminal import Terminal, duration, short_args
+from xmanager.launch.terminal import Terminal, short_args
 from xmanager.testing.store_fixtures import SettableClock, a_task
 
 ERASED = '\r\x1b[K'
@@ -83,7 +83,7 @@ def test_what_is_left_of_the_output_is_shown_before_the_end_is_told(lab):
     terminal.started(unit)
     lab.write_log(unit, b'no newline')
     terminal.ended(lab.move(unit, 'completed'))
-    assert both.getvalue().splitlines() == ['[1 train] no newline', 'unit 1 completed in 0.0 s']
+    assert both.getvalue().splitlines() == ['[1 train] no newline', 'unit 1 completed in 0.0s']
 
 
 def test_a_start_that_is_told_twice_shows_the_output_once(lab, screen):
@@ -128,8 +128,8 @@ def test_a_reader_of_stdout_that_went_away_does_not_end_the_launch(lab):
         screen.terminal.ended(lab.move(unit, 'completed'))
         screen.terminal.summary()
     assert screen.err.take().splitlines() == [
-        'unit 1 completed in 0.0 s',
-        'experiment 7: 1 completed in 0.0 s',
+        'unit 1 completed in 0.0s',
+        'experiment 7: 1 completed in 0.0s',
     ]
 
 
@@ -154,14 +154,14 @@ def test_a_unit_that_completed_is_told_with_its_time_and_arguments(lab, screen):
     unit = lab.add('running', args={'args': {'lr': 0.1, 'depth': 3}})
     lab.clock.now += 12
     screen.terminal.ended(lab.move(unit, 'completed'))
-    assert screen.err.getvalue() == 'unit 1 completed in 12 s  lr=0.1 depth=3\n'
+    assert screen.err.getvalue() == 'unit 1 completed in 12s  lr=0.1 depth=3\n'
 
 
 def test_a_unit_that_failed_is_told_with_the_reason(lab, screen):
     unit = lab.add('running', args={'args': {'lr': 0.1}})
     lab.clock.now += 75
     screen.terminal.ended(lab.move(unit, 'failed', message='job train exited with code 1'))
-    assert screen.err.getvalue() == 'unit 1 failed after 1 min 15 s: job train exited with code 1\n'
+    assert screen.err.getvalue() == 'unit 1 failed after 1m 15s: job train exited with code 1\n'
 
 
 def test_a_unit_that_never_started_has_no_time(lab, screen):
@@ -188,7 +188,7 @@ def test_secrets_in_arguments_are_masked(lab, screen):
         ({}, ''),
         ({'args': {}}, ''),
         ({'lr': 1, 'name': 'x y'}, 'lr=1 name=x y'),
-        ({'args': ['--lr=1', '--token=hush']}, "['--lr=1', '--token=***']"),
+        ({'args': ['--lr=1', '--token=hush']}, '--lr=1 --token=***'),
         ({'args': {'prompt': 'two\nlines'}}, 'prompt=two lines'),
         ({'args': {'x': 'y' * 200}}, 'x=' + 'y' * 97 + '…'),
     ],
@@ -217,7 +217,7 @@ def test_progress_is_drawn_on_a_terminal_only(tty, screen):
     for each in (tty, screen):
         each.terminal.added(3)
         each.terminal.tick()
-    assert tty.err.getvalue() == f'{ERASED}\x1b[2m3 queued · 0 running · 0.0 s\x1b[0m'
+    assert tty.err.getvalue() == f'{ERASED}\x1b[2m3 queued · 0 running · 0.0s\x1b[0m'
     assert screen.err.getvalue() == ''
 
 
@@ -230,7 +230,7 @@ def test_progress_counts_units_by_state_and_guesses_the_time_left(lab, tty):
     tty.err.take()
     tty.terminal.tick()
     assert (
-        '3 queued · 1 running · 2 completed · 1 failed · 1 lost · 1 min 0 s · about 1 min 0 s left'
+        '3 queued · 1 running · 2 completed · 1 failed · 1 lost · 1m 00s · about 1m 00s left'
     ) in tty.err.getvalue()
 
 
@@ -287,7 +287,7 @@ def test_the_summary_counts_units_by_state(lab, screen):
     screen.clock.now += 3725
     screen.terminal.summary()
     last = screen.err.getvalue().splitlines()[-1]
-    assert last == 'experiment 7: 2 completed, 1 failed, 1 stopped, 1 lost in 1 h 2 min'
+    assert last == 'experiment 7: 2 completed, 1 failed, 1 stopped, 1 lost in 1h 02m'
 
 
 def test_without_units_there_is_nothing_to_sum_up(screen):
@@ -311,7 +311,7 @@ def test_the_summary_shows_the_last_lines_of_the_job_that_failed(lab, screen):
         '    line 9',
         '    ' + 'x' * 500,
         '    more: xmanager logs 7.1',
-        'experiment 7: 1 failed in 0.0 s',
+        'experiment 7: 1 failed in 0.0s',
     ]
 
 
@@ -319,7 +319,7 @@ def test_a_failed_unit_that_printed_nothing_has_no_last_lines(lab, screen):
     screen.terminal.ended(lab.add('failed'))
     screen.err.take()
     screen.terminal.summary()
-    assert screen.err.getvalue() == 'experiment 7: 1 failed in 0.0 s\n'
+    assert screen.err.getvalue() == 'experiment 7: 1 failed in 0.0s\n'
 
 
 def test_of_many_failed_units_the_first_are_shown(lab, screen):
@@ -336,15 +336,3 @@ def test_of_many_failed_units_the_first_are_shown(lab, screen):
 
 def exited(code):
     return TaskObservation('exited', exit_code=code)
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'said'),
-    [
-        (-1, '0.0 s'), (0, '0.0 s'), (0.44, '0.4 s'), (9.94, '9.9 s'), (9.96, '10 s'), (59.4, '59 s'),
-        (59.6, '1 min 0 s'), (185, '3 min 5 s'), (3599.4, '59 min 59 s'), (3599.6, '1 h 0 min'),
-        (7800, '2 h 10 min'), (90_000, '25 h 0 min'),
-    ],
-)  # fmt: skip
-def test_spans_of_time_are_told_as_people_do(seconds, said):
-    assert duration(seconds) == said

@@ -1,6 +1,7 @@
 """Adding jobs and groups: ids, arguments, names, roles, identity."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -118,24 +119,24 @@ def test_tags_are_texts(tags):
     [(-1, ValueError), (float('nan'), ValueError), ('5', TypeError), (None, TypeError)],
 )
 def test_a_termination_delay_is_a_number_of_seconds(seconds, error):
-    with pytest.raises(error, match='termination_delay_secs=.*expected'):
+    with pytest.raises(error, match=r'termination_delay_secs=.*expected'):
         xm.AuxiliaryUnitRole(termination_delay_secs=seconds)
 
 
 def circular_mapping():
-    value = {}
+    value: dict[str, Any] = {}
     value['x'] = {'y': value}
     return value
 
 
 def circular_list():
-    value = [1]
+    value: list[Any] = [1]
     value.append(value)
     return {'x': value}
 
 
 def deep():
-    value = {}
+    value: dict[str, Any] = {}
     for _ in range(5000):
         value = {'x': value}
     return value
@@ -153,9 +154,9 @@ def test_arguments_without_an_end_are_told_in_a_sentence(experiment, make):
         (xm.JobGroup(learner=job()), {'learner': {'args': make()}}),
         (generator, make()),
     ]:
-        with pytest.raises(ValueError, match='holds itself|levels deep'):
+        with pytest.raises(ValueError, match=r'holds itself|levels deep'):
             experiment.add(each, args=args)
-    with pytest.raises(ValueError, match='holds itself|levels deep'):
+    with pytest.raises(ValueError, match=r'holds itself|levels deep'):
         experiment.add(generator).result()
     experiment.add(job())
 
