@@ -14,7 +14,8 @@ def test_a_unit_completes_and_prints_on_the_terminal_of_its_launcher(launch):
     """)
     assert result.code == 0
     assert result.stdout == '[1 job] to stdout\n[1 job] to stderr\n'
-    unit, summary = result.stderr.splitlines()
+    title, unit, summary = result.stderr.splitlines()
+    assert title == 'experiment 1: one'
     assert unit.startswith('unit 1 completed in ')
     assert summary.startswith('experiment 1: 1 completed in ')
 

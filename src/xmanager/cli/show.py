@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from xmanager.store import Store
     from xmanager.store.values import Event, ExperimentRecord, UnitRecord
 
+_LOOKS, _PAUSE = 6, 0.1
+
 _COLUMNS = (
     tables.Column('UNIT', right=True),
     tables.Column('STATUS', colour=terminal.state_colour),
@@ -73,7 +75,13 @@ def _is_left_alone(record: ExperimentRecord) -> bool:
     """Whether its supervisor was killed, as far as we may look."""
     from xmanager.store.presence import Presence
 
-    return os.access(record.folder, os.W_OK) and not Presence(record.folder).is_supervised()
+    if not os.access(record.folder, os.W_OK):
+        return False
+    for _ in range(_LOOKS):  # One that is just starting has no lock yet.
+        if Presence(record.folder).is_supervised():
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def _print_header(record: ExperimentRecord, now: float) -> None:

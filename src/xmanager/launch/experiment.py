@@ -68,6 +68,10 @@ class RecordedExperiment(Experiment):
         return self.store.experiment(self.experiment_id)
 
     @property
+    def title(self) -> str:
+        return self._record.title
+
+    @property
     def work_units(self) -> Mapping[int, RecordedWorkUnit]:
         records = self.store.units(self.experiment_id, kind=WORK, with_tasks=False)
         units = [RecordedUnit.of(self, record, is_new=False) for record in records]
@@ -210,16 +214,20 @@ class Session:
         self._store = experiment.store
         folder = self._store.home.experiment_folder(experiment.experiment_id)
         self._lock: Lock | None = Presence(folder).launch()
-        self.terminal = Terminal(experiment.experiment_id)
+        # In the block of a plain `with` the terminal is the script's: it may ask a question or be in a debugger.
+        self.terminal = Terminal(experiment.experiment_id, shows_progress=experiment.is_async)
         self.follower = experiment.follower(self.terminal)
         self.writer = UnitWriter(self._store, experiment.experiment_id, experiment.wake)
         self.noted: set[int] = set()
         self._units: list[int] = []
         self._asked: set[int] = set()  # The units that were asked to stop.
         self._interrupted = False
+        self._all_ended = False
 
     def take(self, record: UnitRecord) -> None:
         """Follows a unit that was added here."""
+        if not self._units:
+            self.terminal.say(f'experiment {record.experiment_id}: {self._experiment.title}')
         self._units.append(record.id)
         self.terminal.added()
         self.follower.watch(record.id)
@@ -227,6 +235,7 @@ class Session:
     async def finish(self, error: BaseException | None) -> list[Exception]:
         """Waits for the units (unless told to detach, or the script failed); returns the errors to raise."""
         self._say_that_all_is_added()
+        self.terminal.shows_progress = True
         if not self._units:
             return []
         self._interrupted = self._interrupted or self._is_interrupt(error)
@@ -237,6 +246,7 @@ class Session:
         if self._interrupted:
             self._stop_units()
         records = await self.follower.all_ended(self._units)
+        self._all_ended = True
         self.terminal.summary()
         if any(record.kind == WORK and record.state != COMPLETED for record in records):
             Session.any_failed = True
@@ -259,6 +269,11 @@ class Session:
         self._experiment.request_stop(units, _INTERRUPTED)
 
     def close(self) -> None:
+        if self._asked and not self._all_ended:
+            id = self._experiment.experiment_id
+            self.terminal.say(
+                f'experiment {id}: left; its units are being stopped. xmanager show {id}'
+            )
         self.terminal.close()
         self._say_that_all_is_added()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import sys
 import types
@@ -32,7 +33,11 @@ def run_script(path: str, argv: Sequence[str]) -> int:
     no script, ScriptFailed for one that raises.
     """
     script = _read(path)
-    ours, rest = settings.take_flags(argv[1:] if list(argv[:1]) == ['--'] else argv)
+    ours, rest = settings.take_flags(argv)
+    if rest[:1] == ['--']:  # It divides our command line from the script's.
+        more, rest = settings.take_flags(rest[1:])
+        ours |= more
+    _refuse_misspelt(rest, script.text)
     os.environ.update(ours)
     try:
         status = _execute(script, rest)
@@ -52,8 +57,21 @@ class _Script:
     """A launch script that was read. `has_guard`: it asks for its `__name__`, so it calls its `main` itself."""
 
     path: str
+    text: str
     code: types.CodeType
     has_guard: bool
+
+
+def _refuse_misspelt(argv: Sequence[str], text: str) -> None:
+    """Raises UsageError for what is nearly a flag of ours, and isn't mentioned in the script."""
+    for argument in itertools.takewhile(lambda word: word != '--', argv):
+        name = argument.lstrip('-').partition('=')[0].removeprefix('no')
+        if argument.startswith('--') and name.startswith('xm_') and name not in text:
+            from difflib import get_close_matches
+
+            known = [setting.flag for setting in settings.SETTINGS.values()]
+            for close in get_close_matches(name, known, n=1, cutoff=0.75):
+                raise UsageError(f'{argument}: there is no such flag. Did you mean --{close}?')
 
 
 def _read(path: str) -> _Script:
@@ -63,7 +81,8 @@ def _read(path: str) -> _Script:
     if file.is_dir():
         raise UsageError(f'{path} is a directory. Give the launch script inside it.')
     try:
-        tree = ast.parse(file.read_bytes(), path)
+        source = file.read_bytes()
+        tree = ast.parse(source, path)
         code = compile(tree, path, 'exec', dont_inherit=True)  # Our __future__ is not the script's.
     except (SyntaxError, ValueError) as error:
         line = getattr(error, 'lineno', None)
@@ -73,7 +92,9 @@ def _read(path: str) -> _Script:
         ) from error
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}.') from error
-    return _Script(path, code, any(map(_compares_name, ast.walk(tree))))
+    return _Script(
+        path, source.decode(errors='replace'), code, any(map(_compares_name, ast.walk(tree)))
+    )
 
 
 def _compares_name(node: ast.AST) -> bool:

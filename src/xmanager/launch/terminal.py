@@ -5,6 +5,7 @@ Job output goes to stdout, all else to stderr, so that a launch can be piped.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections import Counter
@@ -39,12 +40,14 @@ class Terminal:
         out: Any = None,
         err: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        shows_progress: bool = True,
     ) -> None:
         self._experiment_id = experiment_id
         self._out = sys.stdout if out is None else out
         self._err = sys.stderr if err is None else err
         self._clock = clock
         self._live = self._err.isatty()
+        self.shows_progress = shows_progress
         self._began = clock()
         self._drawn_at = 0.0
         self._drawn = False
@@ -79,7 +82,7 @@ class Terminal:
 
     def tick(self) -> None:
         self._print_output()
-        if self._live and self._clock() - self._drawn_at >= _REDRAW:
+        if self._live and self.shows_progress and self._clock() - self._drawn_at >= _REDRAW:
             self._drawn_at = self._clock()
             self._draw()
 
@@ -180,6 +183,8 @@ class Terminal:
         text = f'{" · ".join(parts)} · {duration(elapsed)}'
         if 0 < done < self._added:
             text += f' · about {duration(elapsed / done * (self._added - done))} left'
+        # A line that is longer than the terminal is wide could not be wiped.
+        text = text[: shutil.get_terminal_size().columns - 1]
         self._write_err(f'\r\x1b[K\x1b[2m{text}\x1b[0m')
         self._drawn = True
 

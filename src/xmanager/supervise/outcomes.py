@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import attrs
 
 from xmanager.backend import Observation, TaskObservation
-from xmanager.store import COMPLETED, FAILED, LOST, UnitRecord
+from xmanager.store import COMPLETED, FAILED, LOST, UnitRecord, wording
 
 _TAIL_BYTES = 4096
 _LINE_CHARACTERS = 300
@@ -64,7 +63,7 @@ def describe(task: TaskObservation) -> str:
     if task.state == 'vanished':
         return 'ended, but nobody saw how (its processes are gone and left no exit code)'
     if task.signal:
-        return f'was killed by {_signal_name(task.signal)}'
+        return f'was killed by {wording.signal_name(task.signal)}'
     if task.exit_code:
         return f'exited with code {task.exit_code}'
     return ''
@@ -75,13 +74,6 @@ def _blame(unit: UnitRecord, name: str, message: str) -> str:
     line = last_line(record.folder / 'output.log') if record else ''
     sentence = f'job {name} {message}'
     return f'{sentence}: {line}' if line else sentence
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f'signal {number}'
 
 
 def last_line(path: Path) -> str:

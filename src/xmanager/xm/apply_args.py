@@ -45,6 +45,11 @@ def _check_keys(args: Mapping[str, Any], allowed: Collection[str], owner: str) -
             f'Expected a mapping with the keys {sorted(allowed)}.'
         )
     unknown = sorted(str(key) for key in args if key not in allowed)
+    if unknown and allowed is _JOB_KEYS:
+        raise ValueError(
+            f'add(args=…): {owner} does not take {unknown}. Allowed are {sorted(allowed)}: command-line '
+            f"arguments go inside, args={{'args': {{{unknown[0]!r}: …}}}}."
+        )
     if unknown:
         raise ValueError(
             f'add(args=…): {owner} does not take {unknown}. Allowed are {sorted(allowed)}.'
@@ -109,6 +114,11 @@ def _check_executable(job: Job) -> None:
         raise TypeError(
             f'xm.Job(executable={kind}(…)) is not packaged yet. '
             'Write `[executable] = experiment.package([…])` and pass what that returns.'
+        )
+    if isinstance(executable, list | tuple):
+        raise TypeError(
+            'xm.Job(executable=…) is given a list, as experiment.package([…]) returns it. '
+            'Write `[executable] = experiment.package([…])`.'
         )
     if hasattr(executable, '__await__'):
         raise TypeError(

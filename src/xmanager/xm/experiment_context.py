@@ -76,6 +76,11 @@ class ExperimentContext(abc.ABC):
     def _left(self) -> None:
         """Called last, whatever happened."""
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the open context is that of an `async with`."""
+        return self._thread is None
+
     # Entering and leaving.
 
     def __enter__(self) -> Self:

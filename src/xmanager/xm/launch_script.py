@@ -46,6 +46,11 @@ def _main_script() -> str | None:
 def _is_installed_program(script: str) -> bool:
     """Whether it is a program such as pytest, whose place says nothing about the experiment."""
     directory = os.path.dirname(os.path.abspath(script))
-    return directory == os.path.dirname(os.path.abspath(sys.executable)) or bool(
-        {'site-packages', 'dist-packages'}.intersection(directory.split(os.sep))
+    standard_library = os.path.dirname(os.path.abspath(os.__file__))
+    return (
+        directory == os.path.dirname(os.path.abspath(sys.executable))
+        or directory.startswith(
+            standard_library
+        )  # `python -m asyncio`; what is installed stands there too.
+        or not {'site-packages', 'dist-packages'}.isdisjoint(directory.split(os.sep))
     )

@@ -10,7 +10,8 @@ from xmanager.cli import terminal
 
 
 def test_an_empty_home_is_told_how_to_begin_and_nothing_is_made(run, home):
-    assert run('list') == (0, '', 'xmanager: no experiment: xmanager launch FILE makes one\n')
+    said = f'xmanager: no experiment in {home.path}: xmanager launch FILE makes one\n'
+    assert run('list') == (0, '', said)
     assert run('list', '--json').json == {'schema': 'xmanager/1', 'experiments': [], 'more': 0}
     assert not home.path.exists()
 

@@ -5,6 +5,7 @@ import pytest
 
 from xmanager.cli.jobs import quoted
 from xmanager.store import AUXILIARY
+from xmanager.store.presence import Presence
 
 
 def fields(lines):
@@ -19,7 +20,10 @@ def test_an_experiment_is_shown_with_its_units(run, lab):
     (failing,) = lab.add(record.id, 'running', args={'args': {'lr': 10}})
     lab.move(failing, 'failed', 'train exited with code 1', exit_code=1)
     lab.add(record.id, 'running', kind=AUXILIARY)
+    supervisor = Presence(record.folder).supervise()
     code, out, err = run('show', record.id)
+    assert supervisor is not None
+    supervisor.release()
     assert (code, err) == (0, '')
     header, units = out.split('\n\n')
     assert header.splitlines()[0] == '1  digits  running'
@@ -36,6 +40,11 @@ def test_an_experiment_is_shown_with_its_units(run, lab):
     ]  # fmt: skip
     assert second.endswith('1.0s  train exited with code 1')
     assert auxiliary.split()[:2] == ['a1', 'running']
+
+
+def test_an_active_experiment_that_nobody_supervises_says_so(run, lab):
+    record = lab.experiment('running')
+    assert f'xmanager supervise {record.id}' in run('show', record.id).err
 
 
 def test_an_experiment_without_units_is_shown_without_a_table(run, lab):

@@ -78,7 +78,8 @@ def test_our_flags_are_set_and_taken_out_of_the_scripts(run, capsys, monkeypatch
         (['a', '--', 'b'], ['a', '--', 'b']),
         (['--', 'a', '--', 'b'], ['a', '--', 'b']),
         (['--', '--', 'b'], ['--', 'b']),
-        (['--xm_detach', '--', 'b'], ['--', 'b']),
+        (['--xm_detach', '--', 'b'], ['b']),
+        (['a', '--xm_detach', '--', 'b'], ['a', '--', 'b']),
         (['--'], []),
     ],
 )
@@ -86,6 +87,13 @@ def test_only_the_dashes_that_stand_first_are_ours(run, capsys, monkeypatch, arg
     monkeypatch.setenv('XM_DETACH', 'false')
     run('import sys; print(sys.argv[1:])', *argv)
     assert capsys.readouterr().out == f'{seen}\n'
+
+
+def test_a_misspelt_flag_of_ours_is_an_error_and_one_of_the_scripts_is_not(run, capsys):
+    with pytest.raises(UsageError, match='Did you mean --xm_detach'):
+        run('pass', '--xm_detatch')
+    run('import sys; print(sys.argv[1:])  # --xm_detatch', '--xm_detatch', '--xm_of_a_library')
+    assert capsys.readouterr().out == "['--xm_detatch', '--xm_of_a_library']\n"
 
 
 def test_another_launch_script_is_what_paths_are_relative_to(run, capsys, monkeypatch):

@@ -58,8 +58,9 @@ def screen():
 
 
 @pytest.fixture
-def tty():
-    """Output that a person sees."""
+def tty(monkeypatch):
+    """Output that a person sees, 120 columns wide."""
+    monkeypatch.setenv('COLUMNS', '120')
     return a_screen(is_tty=True)
 
 
@@ -336,3 +337,19 @@ def test_of_many_failed_units_the_first_are_shown(lab, screen):
 
 def exited(code):
     return TaskObservation('exited', exit_code=code)
+
+
+def test_the_progress_line_is_never_wider_than_the_terminal(tty, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '12')
+    tty.terminal.added(8)
+    tty.clock.now += 60
+    tty.terminal.tick()
+    assert '8 queued · \x1b[0m' in tty.err.getvalue()
+
+
+def test_no_progress_is_drawn_while_the_terminal_is_the_scripts(tty):
+    tty.terminal.shows_progress = False
+    tty.terminal.added(8)
+    tty.clock.now += 60
+    tty.terminal.tick()
+    assert tty.err.getvalue() == ''

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmanager import xm
+from xmanager import xm, xm_mock
 from xmanager.xm.apply_args import apply_args, shown_args, validate_job
 
 
@@ -140,3 +140,15 @@ keywords = st.dictionaries(st.text(min_size=1), st.integers())
 def test_overriding_is_merging(own, override):
     changed = apply_args(job(args=own), {'args': override})
     assert changed.args == xm.merge_args(own, override)
+
+
+def test_arguments_that_were_not_put_under_args_are_told_where_they_go():
+    job = xm.Job(xm_mock.MockExecutable(), xm_mock.MockExecutor())
+    with pytest.raises(ValueError, match=r"args=\{'args': \{'learning_rate'"):
+        apply_args(job, {'learning_rate': 1})
+
+
+def test_an_executable_that_was_not_unpacked_is_told_how():
+    executables: Any = [xm_mock.MockExecutable()]
+    with pytest.raises(TypeError, match=r'\[executable\] = experiment.package'):
+        validate_job(xm.Job(executables, xm_mock.MockExecutor()))
