@@ -7,7 +7,6 @@ instruction at which the process may die, the next supervisor can tell from the 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -33,9 +32,9 @@ from xmanager.supervise import outcomes
 from xmanager.supervise.admission import Demand, Pool
 from xmanager.supervise.auxiliaries import due_auxiliaries
 from xmanager.supervise.running import Engine, Running
+from xmanager.supervise.waiting_line import WaitingLine
 
 ACTOR = 'supervisor'
-_WINDOW = 64  # How many queued units are held in memory; enough to fill a host several times over.
 _IDLE = 1.0  # Seconds between two looks at the store when nothing wakes the supervisor.
 
 
@@ -57,12 +56,10 @@ class Supervisor:
         self._presence = Presence(store.home.experiment_folder(experiment_id))
         self._engines: dict[str, Engine] = {}
         self._running: dict[int, Running] = {}
-        self._queue: deque[UnitRecord] = deque()
+        self._queue = WaitingLine(store, experiment_id)
         self._outbox: list[Change] = []
         self._requests: list[Request] = []
         self._token: object = None
-        self._stale = True  # Something was written by others since the queue was read.
-        self._more_queued = True  # There are queued units beyond the window.
         self._launching = True  # Until it was seen that nobody launches.
 
     # The course of things.
@@ -143,7 +140,7 @@ class Supervisor:
         if token == self._token:
             return
         self._token = token
-        self._stale = True
+        self._queue.is_stale = True
         self._requests = self.store.requests(self.experiment_id)
 
     def _observe(self) -> bool:
@@ -209,8 +206,7 @@ class Supervisor:
         waiting = [unit for unit in active if unit.id not in self._running]
         for unit in waiting:
             self._record(unit, request.outcome, why=_asked(request), message=request.message)
-        gone = {unit.id for unit in waiting}
-        self._queue = deque(unit for unit in self._queue if unit.id not in gone)
+        self._queue.remove({unit.id for unit in waiting})
         ours = [self._running[unit.id] for unit in active if unit.id in self._running]
         self._ask_to_end(ours, request.outcome, request.message)
 
@@ -234,7 +230,7 @@ class Supervisor:
             if not unit.is_active and unit.backend:  # Else its generator never added a job.
                 self._record(unit, RESTARTING, why=_asked(request))
                 self._record(unit, QUEUED, why='restarted')
-        self._stale = True
+        self._queue.is_stale = True
 
     def _units_of(self, request: Request) -> list[UnitRecord]:
         if request.unit_id is None:
@@ -254,7 +250,7 @@ class Supervisor:
     def _fail_orphans(self) -> None:
         """Fails units whose generator can't add jobs any more, because its launcher is gone."""
         was_launching, self._launching = self._launching, self._presence.is_launching()
-        if not self._stale and (self._launching or not was_launching):
+        if not self._queue.is_stale and (self._launching or not was_launching):
             return
         creating = self.store.units(self.experiment_id, states=(CREATING,), with_tasks=False)
         # Asked after the units were read: whoever added one of these and lives, holds the lock since before that.
@@ -267,10 +263,12 @@ class Supervisor:
     # Admission.
 
     def _admit(self) -> bool:
-        self._refill()
+        if self._queue.needs_reading():
+            self._flush()
+            self._queue.read()
         admitted: list[tuple[UnitRecord, Engine, Demand, Grant]] = []
         while self._queue:
-            record = self._queue[0]
+            record = self._queue.first
             try:
                 engine = self._engine(record.backend)
                 demand = engine.backend.demand([task.task for task in record.tasks])
@@ -280,12 +278,12 @@ class Supervisor:
                     break
             except ExecutorError as error:
                 self._record(record, FAILED, why=str(error), message=str(error))
-                self._queue.popleft()
+                self._queue.remove_first()
                 continue
             grant = engine.pool.take(demand)
             admitted.append((record, engine, demand, grant))
             self._outbox.append(Change(record.id, STARTING, expect=(QUEUED,), grant=grant))
-            self._queue.popleft()
+            self._queue.remove_first()
         if not admitted:
             return False
         moved = {record.id for record in self._flush() if record.state == STARTING}
@@ -295,18 +293,6 @@ class Supervisor:
             else:  # Stopped by somebody between our reading and our writing.
                 engine.pool.give_back(demand, grant)
         return True
-
-    def _refill(self) -> None:
-        if not self._stale and self._queue:
-            return
-        if not self._stale and not self._more_queued:
-            return
-        self._flush()
-        self._queue = deque(
-            self.store.units(self.experiment_id, states=(QUEUED,), order='queue', limit=_WINDOW)
-        )
-        self._more_queued = len(self._queue) == _WINDOW
-        self._stale = False
 
     def _submit(self, record: UnitRecord, engine: Engine, demand: Demand, grant: Grant) -> None:
         unit = record.as_unit()
