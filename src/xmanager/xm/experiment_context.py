@@ -6,7 +6,6 @@ import abc
 import contextlib
 import contextvars
 import inspect
-import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
+    import logging
 
     from xmanager.xm.eager import CoroutineFactory, LoopThread, Pending
 
 R = TypeVar('R')
 
-logger = logging.getLogger(__name__)
 
 _MOST_PENDING = 500
 _LONGEST_HOLD = 0.1  # Seconds; the newest may be a generator that takes its time.
@@ -209,7 +208,7 @@ class ExperimentContext(abc.ABC):
         errors = await self._await_pending()
         errors += await self._finish(exc)
         if exc is None and self.work_unit_count == 0:
-            logger.warning('No work units were added to experiment %s.', self.experiment_id)
+            _logger().warning('No work units were added to experiment %s.', self.experiment_id)
         if exc is not None:  # The script's own error goes on its way; ours must not hide it.
             _log(errors)
             return None
@@ -225,7 +224,7 @@ class ExperimentContext(abc.ABC):
             self._pending.pop(pending, None)
             error = pending.take_unseen_error()
             if pending.done.cancelled():
-                logger.warning('An addition to experiment %s was cancelled.', self.experiment_id)
+                _logger().warning('An addition to experiment %s was cancelled.', self.experiment_id)
             elif error is not None and not any(error is known for known in errors):
                 errors.append(error)
         return errors
@@ -287,4 +286,10 @@ class ExperimentContext(abc.ABC):
 
 def _log(errors: Sequence[BaseException]) -> None:
     for error in errors:
-        logger.error('%s: %s', type(error).__name__, error)
+        _logger().error('%s: %s', type(error).__name__, error)
+
+
+def _logger() -> logging.Logger:
+    import logging  # Late: costs several milliseconds, and most scripts never get here.
+
+    return logging.getLogger(__name__)
