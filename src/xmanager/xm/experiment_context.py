@@ -46,6 +46,7 @@ class ExperimentContext(abc.ABC):
         self._thread: LoopThread | None = None
         # In the order of the calls; ended ones only if they failed.
         self._pending: dict[Pending, None] = {}
+        self._newest: Pending | None = None
         self._generators: set[asyncio.Task[Any]] = set()
         self._interrupted = False
         self._tokens: list[contextvars.Token[ExperimentContext]] = []
@@ -187,9 +188,10 @@ class ExperimentContext(abc.ABC):
             task.cancel()
 
     def _close(self) -> None:
-        for pending in self._pending:  # Something is left only if nothing was waited for.
+        for pending in list(self._pending):  # Something is left only if nothing was waited for.
             pending.cancel()
         self._pending.clear()
+        self._newest = None
         try:
             self._left()
         finally:
@@ -236,6 +238,7 @@ class ExperimentContext(abc.ABC):
 
         pending = Pending(create, self._require_open(), self._forget)
         self._pending[pending] = None
+        self._newest = pending
         pending.start()
         return pending
 
@@ -247,9 +250,11 @@ class ExperimentContext(abc.ABC):
         """Holds up a script that adds units much faster than they can be written. For sync scripts."""
         from xmanager.xm.eager import running_loop
 
-        if len(self._pending) >= _MOST_PENDING and running_loop() is None:
-            newest = next(reversed(self._pending))
-            newest.wait(_LONGEST_HOLD)
+        if len(self._pending) < _MOST_PENDING or running_loop() is not None:
+            return
+        # Not looked up in `_pending`, which the loop's thread may be changing.
+        if self._newest is not None:
+            self._newest.wait(_LONGEST_HOLD)
 
     def _require_open(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

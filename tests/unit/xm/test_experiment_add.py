@@ -1,5 +1,6 @@
 """Adding jobs and groups: ids, arguments, names, roles, identity."""
 
+import sys
 import threading
 from typing import Any
 
@@ -277,3 +278,17 @@ def test_units_added_from_several_threads_each_get_a_number_of_their_own(experim
     for thread in threads:
         thread.join()
     assert sorted(future.result().work_unit_id for future in futures) == list(range(1, 9))
+
+
+def test_a_script_that_adds_faster_than_units_can_be_made_is_held_up_and_nothing_else(monkeypatch):
+    monkeypatch.setattr('xmanager.xm.experiment_context._MOST_PENDING', 1)
+    monkeypatch.setattr('xmanager.xm.experiment_context._LONGEST_HOLD', 0.0)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # The loop's thread takes its turn between any two steps of ours.
+    try:
+        with xm_mock.MockExperiment() as experiment:
+            for _ in range(2000):
+                experiment.add(job())
+    finally:
+        sys.setswitchinterval(before)
+    assert len(experiment.work_units) == 2000
