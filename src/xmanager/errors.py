@@ -6,6 +6,8 @@
     ├── ExecutorError (ValueError)          a request that can never be met, or a missing secret
     ├── InvalidTpuTopologyError (ValueError)
     ├── StoreError                          the database could not be read or written
+    │   └── FencedError                     somebody else supervises the experiment by now
+    ├── LedgerError                         the ledger of this host could not be used
     ├── NotFoundError (KeyError)            nothing is known under that name or id
     └── ExperimentUnitError (RuntimeError)  a unit could not be created or did not end well
         ├── ExperimentUnitFailedError       one of its jobs failed
@@ -42,6 +44,14 @@ class InvalidTpuTopologyError(XManagerError, ValueError):
 
 class StoreError(XManagerError):
     """The experiment database could not be read or written."""
+
+
+class FencedError(StoreError):
+    """A supervisor wanted to write, but another one has claimed the experiment since."""
+
+
+class LedgerError(XManagerError):
+    """The ledger of this host, in which all experiments share out its resources, could not be used."""
 
 
 class NotFoundError(XManagerError, KeyError):

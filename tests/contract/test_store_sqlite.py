@@ -2,7 +2,12 @@
 
 import pytest
 
-for _part in ('store_contract', 'store_moves_contract', 'store_units_contract'):
+for _part in (
+    'store_contract',
+    'store_leases_contract',
+    'store_moves_contract',
+    'store_units_contract',
+):
     pytest.register_assert_rewrite(f'xmanager.testing.{_part}')
 
 from xmanager.store import Home, Store  # noqa: E402

@@ -9,15 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from xmanager.errors import UsageError
 from xmanager.launch.findings import BAD, OK, WARN, Finding
 from xmanager.store import Home
+from xmanager.store.file_system import file_system_of, is_of_the_network
 from xmanager.store.health import examine
 
 _LEAST_FREE_BYTES: Final = 1 << 30
-# Locks and memory maps of these work between hosts badly or not at all (https://sqlite.org/wal.html).
-_NETWORK_FILE_SYSTEMS: Final = frozenset(
-    {'nfs', 'nfs4', 'cifs', 'smb3', 'lustre', 'gpfs', 'beegfs', 'fuse.sshfs', '9p'}
-)
 _ELSEWHERE: Final = 'set XM_HOME to a folder of yours on a local disk'
 
 
@@ -35,10 +33,10 @@ def home(home: Home) -> Finding:
     }
     if trouble := _trouble_with_files(nearest):
         return Finding('home', BAD, f'{home.path}: {trouble}', _ELSEWHERE, facts)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        return Finding(
-            'home', WARN, f'{detail}: several hosts must not write at once', _ELSEWHERE, facts
-        )
+    if is_of_the_network(kind):
+        detail += f': the database is slower on {kind}, and relies on its locks'
+        advice = f'{_ELSEWHERE}, or use a server (docs/how-to/databases.md)'
+        return Finding('home', WARN, detail, advice, facts)
     if free < _LEAST_FREE_BYTES:
         advice = f'free some, or delete old experiments: xmanager list, xmanager delete (du -sh {home.path})'
         return Finding('home', WARN, f'{detail}: little', advice, facts)
@@ -48,40 +46,30 @@ def home(home: Home) -> Finding:
 
 
 def database(home: Home) -> Finding:
-    """The database: its schema and size, and whether SQLite finds it sound."""
-    health = examine(home)
+    """The database: which it is, its schema and size, and whether it is sound."""
+    try:
+        health = examine(home)
+    except UsageError as error:
+        return Finding('database', BAD, str(error), facts={'exists': False})
     facts = {
-        'path': str(home.database),
+        'path': health.place,
         'exists': health.exists,
         'schema': health.schema,
         'bytes': health.size,
         'experiments': health.experiments,
+        'server': health.server or None,
+        'journal': health.journal or None,
     }
     if health.trouble:
-        return Finding(
-            'database', BAD, health.trouble, 'restore it from a copy, or move it away', facts
-        )
+        return Finding('database', BAD, health.trouble, health.advice, facts)
+    found = ', '.join(filter(None, [health.place if health.server else '', health.server]))
     if not health.exists:
-        return Finding('database', OK, 'none yet (made by the first launch)', facts=facts)
-    detail = f'schema {health.schema}, {health.size / 2**20:.1f} MiB, {health.experiments:,} experiments, sound'
-    return Finding('database', OK, detail, facts=facts)
-
-
-def file_system_of(path: Path, mounts: Path = Path('/proc/self/mountinfo')) -> str:
-    """The type of the file system that holds `path`, such as `ext4`; `unknown` where the kernel doesn't tell."""
-    found, longest = 'unknown', -1
-    try:
-        lines = mounts.read_text(errors='surrogateescape').splitlines()
-    except OSError:
-        return found
-    real = path.resolve()
-    for line in lines:
-        # man 5 proc: fields, a dash, then the type; the fifth field is the mount point.
-        before, _, after = line.partition(' - ')
-        point = Path(before.split()[4].replace('\\040', ' '))
-        if real.is_relative_to(point) and len(point.parts) >= longest:
-            found, longest = after.split()[0], len(point.parts)
-    return found
+        detail = f'{found}: no tables' if found else 'none'
+        return Finding('database', OK, f'{detail} yet (made by the first launch)', facts=facts)
+    size = '' if health.size is None else f'{health.size / 2**20:.1f} MiB'
+    counted = f'{health.experiments:,} experiments'
+    parts = [found, f'schema {health.schema}', size, counted, health.journal, 'sound']
+    return Finding('database', OK, ', '.join(filter(None, parts)), facts=facts)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """The records of a home: experiments, units, tasks, events and requests. Nobody else talks to the database."""
 
 from xmanager.store.home import Home
+from xmanager.store.leases import Lease
 from xmanager.store.sqlite import Patience
 from xmanager.store.states import LEGAL_MOVES
 from xmanager.store.store import Store
@@ -25,6 +26,7 @@ from xmanager.store.values import (
     NewExperiment,
     NewUnit,
     Request,
+    Standing,
     TaskRecord,
     UnitRecord,
 )
@@ -49,10 +51,12 @@ __all__ = [
     'Event',
     'ExperimentRecord',
     'Home',
+    'Lease',
     'NewExperiment',
     'NewUnit',
     'Patience',
     'Request',
+    'Standing',
     'Store',
     'TaskRecord',
     'UnitRecord',

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import attrs
+
 from xmanager.backend import Task
+from xmanager.store.connection import Connection
 from xmanager.store.rows import full_name, spec_of, to_json, to_text
-from xmanager.store.values import NewExperiment, NewUnit, UnitRecord
+from xmanager.store.values import QUEUED, NewExperiment, NewUnit, UnitRecord
+from xmanager.store.wording import importance_in_words
 
 _INSERT_EXPERIMENT: Final = """
     INSERT INTO experiments (title, user_name, host, script, argv, cwd, python, created_at)
@@ -16,9 +19,9 @@ _INSERT_EXPERIMENT: Final = """
 """
 _INSERT_UNIT: Final = """
     INSERT INTO units (experiment_id, kind, number, state, message, identity, args, importance, tags,
-                       termination_delay, attempt, backend, reference, granted, created_at)
+                       termination_delay, attempt, backend, reference, granted, created_at, queued_at)
     VALUES (:experiment_id, :kind, :number, :state, '', :identity, :args, :importance, :tags,
-            :termination_delay, 1, :backend, '', '{}', :at)
+            :termination_delay, 1, :backend, '', '{}', :at, :queued_at)
 """
 _INSERT_TASK: Final = """
     INSERT INTO tasks (unit_id, position, name, full_name, spec, state, message)
@@ -34,7 +37,7 @@ _INSERT_REQUEST: Final = """
 """
 
 
-def insert_experiment(connection: sqlite3.Connection, new: NewExperiment, at: float) -> int:
+def insert_experiment(connection: Connection, new: NewExperiment, at: float) -> int:
     parameters = {
         'title': to_text(new.title),
         'user': to_text(new.user),
@@ -45,18 +48,71 @@ def insert_experiment(connection: sqlite3.Connection, new: NewExperiment, at: fl
         'python': to_text(new.python),
         'at': at,
     }
-    id = connection.execute(_INSERT_EXPERIMENT, parameters).lastrowid
-    assert id is not None
-    return id
+    return connection.insert(_INSERT_EXPERIMENT, parameters)
 
 
-def delete_experiment(connection: sqlite3.Connection, experiment_id: int) -> None:
+def advance_revisions(connection: Connection, experiment_ids: Sequence[int]) -> None:
+    """Says that this transaction concerns these experiments (lowest id first); comes first in it.
+
+    On a server it locks their rows: transactions about one experiment are made one after the other there.
+    """
+    sql = 'UPDATE experiments SET revision = revision + 1 WHERE id = :id'
+    connection.executemany(sql, [{'id': id} for id in experiment_ids])
+
+
+def set_paused(
+    connection: Connection, experiment_id: int, paused: bool, at: float, actor: str
+) -> None:
+    """Pauses or resumes; a finished request keeps who asked for it. What is as wanted already is left as it is."""
+    sql = (
+        'UPDATE experiments SET paused_at = :at WHERE id = :id AND paused_at IS NULL'
+        if paused
+        else 'UPDATE experiments SET paused_at = NULL WHERE id = :id AND paused_at IS NOT NULL'
+    )
+    parameters = {'id': experiment_id, 'at': at} if paused else {'id': experiment_id}
+    if connection.execute(sql, parameters).rowcount == 0:
+        return
+    request = {
+        'experiment_id': experiment_id,
+        'unit_id': None,
+        'verb': 'pause' if paused else 'resume',
+        'message': '',
+        'outcome': '',
+        'actor': to_text(actor),
+        'at': at,
+    }
+    id = connection.insert(_INSERT_REQUEST, request)
+    finish_requests(connection, [id], at)
+
+
+def set_importance(
+    connection: Connection,
+    units: Iterable[UnitRecord],
+    importance: int,
+    at: float,
+    actor: str,
+) -> list[UnitRecord]:
+    """Writes it with the events that say so; units that have ended or have it already are left alone."""
+    changed = [unit for unit in units if unit.is_active and unit.importance != importance]
+    connection.executemany(
+        'UPDATE units SET importance = :importance WHERE id = :id',
+        [{'id': unit.id, 'importance': importance} for unit in changed],
+    )
+    rows = []
+    for unit in changed:
+        why = f'importance {importance_in_words(importance)}, was {importance_in_words(unit.importance)}'
+        rows.append(event_row(unit.experiment_id, unit.id, at, actor, unit.state, unit.state, why))
+    insert_events(connection, rows)
+    return [attrs.evolve(unit, importance=importance) for unit in changed]
+
+
+def delete_experiment(connection: Connection, experiment_id: int) -> None:
     """Units, tasks, events and requests go with it, by their foreign keys."""
     connection.execute('DELETE FROM experiments WHERE id = :id', {'id': experiment_id})
 
 
 def identified_units(
-    connection: sqlite3.Connection, experiment_id: int, units: Iterable[NewUnit]
+    connection: Connection, experiment_id: int, units: Iterable[NewUnit]
 ) -> dict[str, int]:
     """Ids, by identity, of those units that the experiment has already."""
     sql = 'SELECT id FROM units WHERE experiment_id = :experiment_id AND identity = :identity'
@@ -70,7 +126,7 @@ def identified_units(
 
 
 def insert_units(
-    connection: sqlite3.Connection,
+    connection: Connection,
     experiment_id: int,
     units: Sequence[NewUnit],
     at: float,
@@ -97,7 +153,7 @@ def insert_units(
 
 
 def insert_tasks(
-    connection: sqlite3.Connection, unit: UnitRecord, tasks: Sequence[Task], backend: str
+    connection: Connection, unit: UnitRecord, tasks: Sequence[Task], backend: str
 ) -> None:
     """Gives tasks to a unit that was written without."""
     connection.execute(
@@ -107,12 +163,12 @@ def insert_tasks(
     connection.executemany(_INSERT_TASK, rows)
 
 
-def insert_events(connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     connection.executemany(_INSERT_EVENT, rows)
 
 
 def insert_requests(
-    connection: sqlite3.Connection,
+    connection: Connection,
     experiment_id: int,
     unit_ids: Sequence[int] | None,
     *,
@@ -134,13 +190,13 @@ def insert_requests(
     connection.executemany(_INSERT_REQUEST, [{**shared, 'unit_id': id} for id in wanted])
 
 
-def finish_requests(connection: sqlite3.Connection, ids: Iterable[int], at: float) -> None:
+def finish_requests(connection: Connection, ids: Iterable[int], at: float) -> None:
     sql = 'UPDATE requests SET finished_at = :at WHERE id = :id AND finished_at IS NULL'
     connection.executemany(sql, [{'id': id, 'at': at} for id in ids])
 
 
 def _next_numbers(
-    connection: sqlite3.Connection, experiment_id: int, units: Iterable[NewUnit]
+    connection: Connection, experiment_id: int, units: Iterable[NewUnit]
 ) -> list[int]:
     sql = 'SELECT MAX(number) FROM units WHERE experiment_id = :experiment_id AND kind = :kind'
     last: dict[str, int] = {}
@@ -155,7 +211,7 @@ def _next_numbers(
 
 
 def _ids_by_number(
-    connection: sqlite3.Connection,
+    connection: Connection,
     experiment_id: int,
     units: Iterable[NewUnit],
     numbers: Iterable[int],
@@ -187,6 +243,7 @@ def _unit_row(experiment_id: int, unit: NewUnit, number: int, at: float) -> dict
         'termination_delay': unit.termination_delay,
         'backend': unit.backend,
         'at': at,
+        'queued_at': at if unit.state == QUEUED else None,
     }
 
 

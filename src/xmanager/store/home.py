@@ -11,9 +11,13 @@ import attrs
 
 @attrs.frozen
 class Home:
-    """A directory with the database and a folder for each experiment. Nothing is made by looking at it."""
+    """A directory with the database and a folder for each experiment. Nothing is made by looking at it.
+
+    `sqlite` is set if the database's file is elsewhere.
+    """
 
     path: Path
+    sqlite: Path | None = None
 
     @staticmethod
     def locate(environ: Mapping[str, str] = os.environ) -> Home:
@@ -22,12 +26,12 @@ class Home:
 
     @property
     def database(self) -> Path:
-        return self.path / 'xmanager.db'
+        return self.sqlite or self.path / 'xmanager.db'
 
     @property
     def lock(self) -> Path:
         """Locked by whoever makes or migrates the database."""
-        return self.path / 'xmanager.db.lock'
+        return self.database.with_name(f'{self.database.name}.lock')
 
     @property
     def experiments_folder(self) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, Final
 MASK: Final = '***'
 
 _SECRET_NAME = re.compile(r'(^|_)(token|passwd)$|(_|api|access)key$|password|passphrase|secret')
-_ASSIGNMENT = re.compile(r'(-{0,2}[A-Za-z_][\w.-]*)=("[^"]*"|\'[^\']*\'|\S*)')
+_ASSIGNMENT = re.compile(r'(?<![\w.-])(-{0,2}[A-Za-z_][\w.-]*)=("[^"]*"|\'[^\']*\'|\S*)')
 _FLAG = re.compile(r'-{1,2}[A-Za-z_][\w.-]*')
 _LONG_FLAG = re.compile(r'--[A-Za-z_]')
 

@@ -1,4 +1,4 @@
-"""Runs Alembic's migrations. The only file of the store that loads Alembic and SQLAlchemy."""
+"""Runs Alembic's migrations. The only file of the store that loads Alembic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def upgrade_file(database: Path, version: str, *, migrations: Path = MIGRATIONS)
     try:
         with engine.begin() as connection:
             upgrade(connection, migrations=migrations)
-    except (sa.exc.SQLAlchemyError, CommandError, sqlite3.Error) as error:
+    except (CommandError, sa.exc.SQLAlchemyError, sqlite3.Error) as error:
         raise StoreError(
             f'{database} could not be brought from schema {version} to a newer one and is as it was: {error}. '
             f'A copy is at {copy}; please report this'
@@ -43,11 +43,13 @@ def upgrade_file(database: Path, version: str, *, migrations: Path = MIGRATIONS)
     return copy
 
 
-def upgrade(connection: sa.Connection, *, migrations: Path = MIGRATIONS) -> None:
-    """Runs what migrations are missing, on any database."""
+def upgrade(
+    connection: sa.Connection, version: str = 'head', *, migrations: Path = MIGRATIONS
+) -> None:
+    """Runs what migrations are missing up to this version, on any database; raises what Alembic or SQLAlchemy do."""
     config = _config(migrations)
     config.attributes['connection'] = connection
-    command.upgrade(config, 'head')
+    command.upgrade(config, version)
 
 
 def revisions(migrations: Path = MIGRATIONS) -> tuple[str, ...]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from xmanager.store import commands
-from xmanager.store.queries import Queries
-from xmanager.store.rows import to_json, to_text
+from xmanager.store import commands, queries
+from xmanager.store.connection import Connection
+from xmanager.store.rows import to_text
 from xmanager.store.states import is_legal, moved
-from xmanager.store.values import RESTARTING, RUNNING, Change, UnitRecord
+from xmanager.store.values import RESTARTING, RUNNING, Change, Standing
 
 _UPDATE_UNIT: Final = """
     UPDATE units SET state = :state, message = :message, reference = :reference, granted = :granted,
-                     stopping = :stopping, attempt = :attempt, started_at = :started_at, ended_at = :ended_at
+                     stopping = :stopping, attempt = :attempt, started_at = :started_at, ended_at = :ended_at,
+                     queued_at = :queued_at, not_before = :not_before, restarts = :restarts
     WHERE id = :id
 """
 _CLEAR_TASKS: Final = """
@@ -27,27 +27,26 @@ _START_TASKS: Final = """
 """
 _OBSERVE_TASK: Final = """
     UPDATE tasks SET state = :state, exit_code = :exit_code, exit_signal = :exit_signal, ended_at = :ended_at,
-                     max_rss = :max_rss, user_seconds = :user_seconds, system_seconds = :system_seconds
+                     max_rss = :max_rss, user_seconds = :user_seconds, system_seconds = :system_seconds,
+                     message = :message
     WHERE unit_id = :unit_id AND name = :name
 """
-_EXPLAIN_TASK: Final = (
-    'UPDATE tasks SET message = :message WHERE unit_id = :unit_id AND name = :name'
-)
 
 
 def write_moves(
-    connection: sqlite3.Connection,
-    queries: Queries,
+    connection: Connection,
     changes: Sequence[Change],
     now: float,
     actor: str,
-) -> list[UnitRecord]:
-    """Makes those changes that are legal, in order; returns the units whose state changed, as they are now."""
-    found = queries.units_by_id(
-        connection, [change.unit_id for change in changes], with_tasks=False
-    )
-    units = {unit.id: unit for unit in found}
-    touched: dict[int, UnitRecord] = {}
+    only: int | None = None,
+) -> list[Standing]:
+    """Makes those changes that are legal, in order; returns the units whose state changed, as they are now.
+
+    `only` is the one experiment whose units may be moved.
+    """
+    found = queries.standing(connection, {change.unit_id for change in changes})
+    units = {unit.id: unit for unit in found if only in (None, unit.experiment_id)}
+    touched: dict[int, Standing] = {}
     made: list[tuple[Change, float]] = []
     events = []
     with_event: set[int] = set()
@@ -67,42 +66,43 @@ def write_moves(
     return [unit for id, unit in touched.items() if id in with_event]
 
 
-def _update_units(connection: sqlite3.Connection, units: Iterable[UnitRecord]) -> None:
+def _update_units(connection: Connection, units: Iterable[Standing]) -> None:
     """Writes what a move changes."""
     connection.executemany(_UPDATE_UNIT, [_moved_row(unit) for unit in units])
 
 
-def _update_tasks(connection: sqlite3.Connection, changes: Iterable[tuple[Change, float]]) -> None:
+def _update_tasks(connection: Connection, changes: Iterable[tuple[Change, float]]) -> None:
     """Writes what changes say of tasks, in order; each with the time at which it was made."""
     for change, at in changes:
         if change.state == RESTARTING:
             connection.execute(_CLEAR_TASKS, {'unit_id': change.unit_id})
-        elif change.state == RUNNING:
+            continue
+        if change.state == RUNNING:
             connection.execute(_START_TASKS, {'unit_id': change.unit_id, 'at': at})
         if change.tasks:
             connection.executemany(_OBSERVE_TASK, _observation_rows(change))
-        for name, message in change.task_messages.items():
-            parameters = {'unit_id': change.unit_id, 'name': name, 'message': to_text(message)}
-            connection.execute(_EXPLAIN_TASK, parameters)
 
 
-def _event_of_move(before: UnitRecord, change: Change, at: float, actor: str) -> Mapping[str, Any]:
+def _event_of_move(before: Standing, change: Change, at: float, actor: str) -> Mapping[str, Any]:
     return commands.event_row(
         before.experiment_id, before.id, at, actor, before.state, change.state, change.why
     )
 
 
-def _moved_row(unit: UnitRecord) -> dict[str, Any]:
+def _moved_row(unit: Standing) -> dict[str, Any]:
     return {
         'id': unit.id,
         'state': unit.state,
-        'message': to_text(unit.message),
-        'reference': to_text(unit.reference),
-        'granted': to_json(unit.grant),
-        'stopping': None if unit.stopping is None else to_json(unit.stopping),
+        'message': unit.message,
+        'reference': unit.reference,
+        'granted': unit.granted,
+        'stopping': unit.stopping,
         'attempt': unit.attempt,
         'started_at': unit.started_at,
         'ended_at': unit.ended_at,
+        'queued_at': unit.queued_at,
+        'not_before': unit.not_before,
+        'restarts': unit.restarts,
     }
 
 
@@ -118,6 +118,7 @@ def _observation_rows(change: Change) -> list[dict[str, Any]]:
             'max_rss': seen.max_rss,
             'user_seconds': seen.user_seconds,
             'system_seconds': seen.system_seconds,
+            'message': to_text(change.task_messages.get(name, '')),
         }
         for name, seen in change.tasks.items()
     ]

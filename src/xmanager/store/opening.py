@@ -13,45 +13,50 @@ from typing import Final
 
 from xmanager.errors import StoreError
 from xmanager.store.home import Home
+from xmanager.store.journal import fit, journal_for
 from xmanager.store.sqlite import (
     IMMUTABLE,
     READ_ONLY,
     READ_WRITE,
-    Database,
     Notify,
     Patience,
+    SqliteConnection,
+    SqliteDatabase,
     connect,
     connect_to_memory,
 )
 from xmanager.store.trouble import is_read_only, not_ours, translated
 
-SCHEMAS: Final = ('0001',)
+SCHEMAS: Final = ('0001', '0002')
 """Every schema there was, oldest first: the revisions of `migrations/versions`."""
 
 _SCHEMA_SQL: Final = Path(__file__).with_name('schema.sql')
 _LOCK_POLL_SECONDS: Final = 0.02
 
 
-def open_database(home: Home, patience: Patience, notify: Notify) -> Database:
+def open_database(home: Home, patience: Patience, notify: Notify) -> SqliteDatabase:
     """The database to read and write, at the newest schema."""
     with translated(home.database):
-        home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (home.path, home.database.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _exists(home):
             with _locked(home, patience, notify):
                 if not _exists(home):
                     _make(home)
+        journal = journal_for(home.database)
+        fit(home.database, journal)
         try:
-            return _adopt(home, connect(home.database), patience, notify)
+            return _adopt(home, connect(home.database), patience, notify, journal.synchronous)
         except _OlderSchemaError as older:
             _migrate(home, older.version, patience, notify)
-            return _adopt(home, connect(home.database), patience, notify)
+            return _adopt(home, connect(home.database), patience, notify, journal.synchronous)
 
 
-def open_for_reading(home: Home, patience: Patience, notify: Notify) -> Database:
+def open_for_reading(home: Home, patience: Patience, notify: Notify) -> SqliteDatabase:
     """The database to read, which may be somebody else's. Makes nothing: a home without database reads as empty."""
     with translated(home.database):
         if not _exists(home):
-            return _adopt(home, _empty(), patience, notify)
+            return open_nothing(home, patience, notify)
         if _is_writable(home):
             database = open_database(home, patience, notify)
             database.forbid_writing()
@@ -65,6 +70,11 @@ def open_for_reading(home: Home, patience: Patience, notify: Notify) -> Database
             ) from older
 
 
+def open_nothing(home: Home, patience: Patience, notify: Notify) -> SqliteDatabase:
+    """An empty database in memory: what there is to read before anything was written."""
+    return _adopt(home, _empty(), patience, notify)
+
+
 class _OlderSchemaError(Exception):
     def __init__(self, version: str) -> None:
         super().__init__(version)
@@ -72,11 +82,17 @@ class _OlderSchemaError(Exception):
 
 
 def _adopt(
-    home: Home, connection: sqlite3.Connection, patience: Patience, notify: Notify
-) -> Database:
+    home: Home,
+    connection: SqliteConnection,
+    patience: Patience,
+    notify: Notify,
+    synchronous: str = 'NORMAL',
+) -> SqliteDatabase:
     """Makes a Database of a connection if its schema is ours; else closes it and says why not."""
     try:
-        database = Database(home.database, connection, patience=patience, notify=notify)
+        database = SqliteDatabase(
+            home.database, connection, patience=patience, notify=notify, synchronous=synchronous
+        )
         version = _schema(database)
     except BaseException:
         connection.close()
@@ -92,7 +108,7 @@ def _adopt(
     )
 
 
-def _schema(database: Database) -> str:
+def _schema(database: SqliteDatabase) -> str:
     try:
         return database.schema()
     except StoreError as error:
@@ -110,10 +126,10 @@ def _exists(home: Home) -> bool:
 
 
 def _is_writable(home: Home) -> bool:
-    return os.access(home.path, os.W_OK) and os.access(home.database, os.W_OK)
+    return os.access(home.database.parent, os.W_OK) and os.access(home.database, os.W_OK)
 
 
-def _connect_read_only(home: Home) -> sqlite3.Connection:
+def _connect_read_only(home: Home) -> SqliteConnection:
     connection = connect(home.database, READ_ONLY)
     try:
         connection.execute('SELECT COUNT(*) FROM sqlite_master').fetchone()
@@ -126,7 +142,7 @@ def _connect_read_only(home: Home) -> sqlite3.Connection:
     return connection
 
 
-def _empty() -> sqlite3.Connection:
+def _empty() -> SqliteConnection:
     connection = connect_to_memory()
     _write_schema(connection)
     return connection
@@ -141,7 +157,7 @@ def _make(home: Home) -> None:
     descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     os.close(descriptor)
     with closing(connect(aside, READ_WRITE)) as connection:
-        connection.execute('PRAGMA journal_mode = WAL')
+        connection.execute(f'PRAGMA journal_mode = {journal_for(home.database).mode}')
         _write_schema(connection)
         _skip_taken_ids(connection, home)
     os.replace(aside, home.database)
@@ -151,13 +167,13 @@ def _logs(database: Path) -> tuple[Path, Path]:
     return database.with_name(f'{database.name}-wal'), database.with_name(f'{database.name}-shm')
 
 
-def _write_schema(connection: sqlite3.Connection) -> None:
+def _write_schema(connection: SqliteConnection) -> None:
     connection.executescript(f'BEGIN;{_SCHEMA_SQL.read_text(encoding="utf-8")}COMMIT;')
     parameters = {'value': os.urandom(6).hex()}
     connection.execute("INSERT INTO settings (name, value) VALUES ('home_id', :value)", parameters)
 
 
-def _skip_taken_ids(connection: sqlite3.Connection, home: Home) -> None:
+def _skip_taken_ids(connection: SqliteConnection, home: Home) -> None:
     """Folders may outlive a database that was damaged or removed: their ids stay theirs."""
     if not home.experiments_folder.is_dir():
         return

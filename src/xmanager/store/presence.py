@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import weakref
 from pathlib import Path
 
@@ -94,23 +95,30 @@ class Presence:
 
     def wake(self) -> bool:
         """Wakes the supervisor; False if none listens."""
-        try:
-            descriptor = os.open(self.wake_pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+        return wake_by(self.wake_pipe)
+
+
+def wake_by(pipe: str | os.PathLike[str]) -> bool:
+    """Wakes whoever listens at that pipe; False if nobody does, or it is another user's."""
+    try:
+        if not stat.S_ISFIFO(os.stat(pipe).st_mode):
             return False
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # Nobody has opened it for reading.
-                return False
-            raise
-        try:
-            os.write(descriptor, b'.')
-        except BlockingIOError:  # The pipe is full of earlier calls: it will wake.
-            return True
-        except BrokenPipeError:  # It died between our open and our write.
+        descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # Nobody has opened it for reading.
             return False
-        finally:
-            os.close(descriptor)
+        raise
+    try:
+        os.write(descriptor, b'.')
+    except BlockingIOError:  # The pipe is full of earlier calls: it will wake.
         return True
+    except BrokenPipeError:  # It died between our open and our write.
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _lock(path: Path, mode: int) -> Lock | None:

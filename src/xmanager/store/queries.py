@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from xmanager.errors import NotFoundError
+from xmanager.store.connection import Connection
 from xmanager.store.home import Home
 from xmanager.store.rows import (
     EVENT_COLUMNS,
     EXPERIMENT_COLUMNS,
     REQUEST_COLUMNS,
+    STANDING_COLUMNS,
     TASK_COLUMNS,
     UNIT_COLUMNS,
     Row,
@@ -30,6 +31,7 @@ from xmanager.store.values import (
     Event,
     ExperimentRecord,
     Request,
+    Standing,
     UnitRecord,
 )
 
@@ -40,31 +42,32 @@ _UNIT_ORDERS: Final = {'number': 'id', 'queue': 'importance DESC, id'}
 
 @attrs.frozen
 class Queries:
-    """What can be asked of the database of one home."""
+    """What can be asked of the database of one home; `place` is what messages call it."""
 
     home: Home
     home_id: str
+    place: str
 
-    def experiment(self, connection: sqlite3.Connection, experiment_id: int) -> ExperimentRecord:
+    def experiment(self, connection: Connection, experiment_id: int) -> ExperimentRecord:
         row = self._experiment_row(connection, experiment_id)
         return self._with_counts(connection, [row])[0]
 
-    def require_experiment(self, connection: sqlite3.Connection, experiment_id: int) -> None:
+    def require_experiment(self, connection: Connection, experiment_id: int) -> None:
         """Raises NotFoundError if it isn't there. Unlike `experiment` it counts no units."""
         self._experiment_row(connection, experiment_id)
 
-    def _experiment_row(self, connection: sqlite3.Connection, experiment_id: int) -> Row:
+    def _experiment_row(self, connection: Connection, experiment_id: int) -> Row:
         row: Row | None = None
         if 0 < experiment_id < 2**63:  # Else it is no number that a database knows.
             sql = f'SELECT {EXPERIMENT_COLUMNS} FROM experiments WHERE id = :id'
             row = connection.execute(sql, {'id': experiment_id}).fetchone()
         if row is None:
-            raise NotFoundError(f'there is no experiment {experiment_id} in {self.home.path}')
+            raise NotFoundError(f'there is no experiment {experiment_id} in {self.place}')
         return row
 
     def experiments(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         limit: int | None,
         status: str | None,
         user: str | None,
@@ -85,9 +88,7 @@ class Queries:
             return self._with_counts(connection, rows[:limit])
         return [e for e in self._with_counts(connection, rows) if e.state == status][:limit]
 
-    def _with_counts(
-        self, connection: sqlite3.Connection, rows: Sequence[Row]
-    ) -> list[ExperimentRecord]:
+    def _with_counts(self, connection: Connection, rows: Sequence[Row]) -> list[ExperimentRecord]:
         if not rows:
             return []
         sql = """
@@ -112,7 +113,7 @@ class Queries:
 
     def units(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         experiment_id: int,
         *,
         states: Iterable[str] | None,
@@ -144,7 +145,7 @@ class Queries:
         return self._with_tasks(connection, rows, with_tasks)
 
     def units_by_id(
-        self, connection: sqlite3.Connection, ids: Iterable[int], with_tasks: bool
+        self, connection: Connection, ids: Iterable[int], with_tasks: bool
     ) -> list[UnitRecord]:
         """In the order of the ids, each once; ids that are no more are left out."""
         wanted = list(dict.fromkeys(ids))
@@ -155,19 +156,15 @@ class Queries:
         rows = [found[id] for id in wanted if id in found]
         return self._with_tasks(connection, rows, with_tasks)
 
-    def unit(self, connection: sqlite3.Connection, unit_id: int) -> UnitRecord:
+    def unit(self, connection: Connection, unit_id: int) -> UnitRecord:
         units = self.units_by_id(connection, [unit_id], with_tasks=True)
         if not units:
-            raise NotFoundError(
-                f'there is no unit with the internal id {unit_id} in {self.home.path}'
-            )
+            raise NotFoundError(f'there is no unit with the internal id {unit_id} in {self.place}')
         return units[0]
 
-    def unit_by_label(
-        self, connection: sqlite3.Connection, experiment_id: int, label: str
-    ) -> UnitRecord:
+    def unit_by_label(self, connection: Connection, experiment_id: int, label: str) -> UnitRecord:
         match = _LABEL.fullmatch(label)
-        rows: list[Row] = []
+        rows: Sequence[Row] = ()
         if match:
             sql = f"""
                 SELECT {UNIT_COLUMNS} FROM units
@@ -185,7 +182,7 @@ class Queries:
         return self._with_tasks(connection, rows, True)[0]
 
     def _with_tasks(
-        self, connection: sqlite3.Connection, rows: Sequence[Row], with_tasks: bool
+        self, connection: Connection, rows: Sequence[Row], with_tasks: bool
     ) -> list[UnitRecord]:
         tasks: dict[int, list[Row]] = {}
         if with_tasks:
@@ -196,7 +193,29 @@ class Queries:
         return units_from(rows, self.home, self.home_id, tasks)
 
 
-def counts(connection: sqlite3.Connection, experiment_id: int, kind: str | None) -> dict[str, int]:
+def standing(connection: Connection, ids: Iterable[int]) -> list[Standing]:
+    """Where these units stand, in no particular order; ids that are no more are left out."""
+    found: list[Standing] = []
+    for among, names in _chunks([*ids]):
+        sql = f'SELECT {STANDING_COLUMNS} FROM units WHERE id IN ({among})'
+        found += [Standing(*row) for row in connection.execute(sql, names)]
+    return found
+
+
+def queue(connection: Connection, experiment_id: int, limit: int) -> list[tuple[int, int]]:
+    sql = 'SELECT paused_at FROM experiments WHERE id = :id'
+    row = connection.execute(sql, {'id': experiment_id}).fetchone()
+    if row is None or row[0] is not None:
+        return []
+    sql = """
+        SELECT id, importance FROM units WHERE experiment_id = :experiment_id AND state = 'queued'
+        ORDER BY importance DESC, id LIMIT :limit
+    """
+    parameters = {'experiment_id': experiment_id, 'limit': limit}
+    return [(id, importance) for id, importance in connection.execute(sql, parameters)]
+
+
+def counts(connection: Connection, experiment_id: int, kind: str | None) -> dict[str, int]:
     sql = 'SELECT state, COUNT(*) FROM units WHERE experiment_id = :experiment_id'
     if kind is not None:
         sql += ' AND kind = :kind'
@@ -205,7 +224,7 @@ def counts(connection: sqlite3.Connection, experiment_id: int, kind: str | None)
 
 
 def events(
-    connection: sqlite3.Connection, experiment_id: int | None, unit_id: int | None, after_id: int
+    connection: Connection, experiment_id: int | None, unit_id: int | None, after_id: int
 ) -> list[Event]:
     sql = f'SELECT {EVENT_COLUMNS} FROM events WHERE id > :after_id'
     if experiment_id is not None:
@@ -216,13 +235,38 @@ def events(
     return [event_from(row) for row in connection.execute(f'{sql} ORDER BY id', parameters)]
 
 
-def last_event_id(connection: sqlite3.Connection, experiment_id: int) -> int:
+def last_event_id(connection: Connection, experiment_id: int) -> int:
     sql = 'SELECT MAX(id) FROM events WHERE experiment_id = :experiment_id'
     (id,) = connection.execute(sql, {'experiment_id': experiment_id}).fetchone()
     return id or 0
 
 
-def open_requests(connection: sqlite3.Connection, experiment_id: int) -> list[Request]:
+def revision(connection: Connection, experiment_id: int) -> int | None:
+    """How often something of this experiment was committed; None if it isn't there."""
+    sql = 'SELECT revision FROM experiments WHERE id = :id'
+    row = connection.execute(sql, {'id': experiment_id}).fetchone()
+    return row[0] if row else None
+
+
+def experiments_of_units(connection: Connection, unit_ids: Iterable[int]) -> list[int]:
+    """The experiments that these units belong to, lowest first."""
+    return _experiments_of(connection, 'units', unit_ids)
+
+
+def experiments_of_requests(connection: Connection, request_ids: Iterable[int]) -> list[int]:
+    """The experiments that these requests are about, lowest first."""
+    return _experiments_of(connection, 'requests', request_ids)
+
+
+def _experiments_of(connection: Connection, table: str, ids: Iterable[int]) -> list[int]:
+    found: set[int] = set()
+    for among, names in _chunks(list(dict.fromkeys(ids))):
+        sql = f'SELECT DISTINCT experiment_id FROM {table} WHERE id IN ({among})'
+        found.update(row[0] for row in connection.execute(sql, names))
+    return sorted(found)
+
+
+def open_requests(connection: Connection, experiment_id: int) -> list[Request]:
     sql = f"""
         SELECT {REQUEST_COLUMNS} FROM requests
         WHERE experiment_id = :experiment_id AND finished_at IS NULL ORDER BY id

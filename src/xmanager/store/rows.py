@@ -10,22 +10,29 @@ from typing import Any, Final
 from xmanager.backend import Grant, Task
 from xmanager.store.home import Home
 from xmanager.store.values import (
-    AUXILIARY,
     WORK,
     Event,
     ExperimentRecord,
     Request,
     TaskRecord,
     UnitRecord,
+    label_of,
 )
 
 Row = tuple[Any, ...]
 """A row as a database driver gives it: the columns below, in their order."""
 
-EXPERIMENT_COLUMNS: Final = 'id, title, user_name, host, script, argv, cwd, python, created_at'
+EXPERIMENT_COLUMNS: Final = (
+    'id, title, user_name, host, script, argv, cwd, python, created_at, paused_at'
+)
 UNIT_COLUMNS: Final = (
     'id, experiment_id, kind, number, state, message, identity, args, importance, tags, '
-    'termination_delay, attempt, backend, reference, granted, stopping, created_at, started_at, ended_at'
+    'termination_delay, attempt, backend, reference, granted, stopping, created_at, started_at, ended_at, '
+    'queued_at, not_before, restarts'
+)
+STANDING_COLUMNS: Final = (
+    'id, experiment_id, kind, number, state, message, reference, granted, stopping, attempt, '
+    'started_at, ended_at, queued_at, not_before, restarts'
 )
 TASK_COLUMNS: Final = (
     'unit_id, name, full_name, spec, state, exit_code, exit_signal, message, '
@@ -33,6 +40,10 @@ TASK_COLUMNS: Final = (
 )
 EVENT_COLUMNS: Final = 'id, unit_id, at, actor, from_state, to_state, why'
 REQUEST_COLUMNS: Final = 'id, experiment_id, unit_id, verb, message, outcome, actor, at'
+
+
+NO_GRANT: Final = '{}'
+"""As `to_json` writes it."""
 
 
 def to_json(value: Any) -> str:
@@ -101,15 +112,11 @@ def full_name(experiment_id: int, kind: str, number: int, task_name: str) -> str
     return f'{experiment_id}_{number if kind == WORK else "auxiliary"}_{task_name}'
 
 
-def label_of(kind: str, number: int) -> str:
-    return f'a{number}' if kind == AUXILIARY else str(number)
-
-
 def experiment_from(
     row: Row, folder: Path, counts: Mapping[str, int], ended_at: float | None
 ) -> ExperimentRecord:
     """`folder` is the one of all experiments."""
-    id, title, user, host, script, argv, cwd, python, created_at = row
+    id, title, user, host, script, argv, cwd, python, created_at, paused_at = row
     return ExperimentRecord(
         id=id,
         title=title,
@@ -123,6 +130,7 @@ def experiment_from(
         folder=folder / str(id),
         counts=counts,
         ended_at=ended_at,
+        paused_at=paused_at,
     )
 
 
@@ -130,21 +138,21 @@ def units_from(
     rows: Sequence[Row], home: Home, home_id: str, task_rows: Mapping[int, Sequence[Row]]
 ) -> list[UnitRecord]:
     """The units of these rows, in order; `task_rows` are the rows of their tasks by unit id."""
-    folders: dict[int, Path] = {}
+    folders: dict[int, str] = {}
     units = []
     for row in rows:
         experiment_id = row[1]
         if experiment_id not in folders:
-            folders[experiment_id] = home.experiment_folder(experiment_id)
-        folder = folders[experiment_id] / label_of(row[2], row[3])
+            folders[experiment_id] = str(home.experiment_folder(experiment_id))
+        folder = f'{folders[experiment_id]}/{label_of(row[2], row[3])}'
         units.append(_unit_from(row, folder, home_id, task_rows.get(row[0], ())))
     return units
 
 
-def _unit_from(row: Row, folder: Path, home_id: str, task_rows: Sequence[Row]) -> UnitRecord:
+def _unit_from(row: Row, folder: str, home_id: str, task_rows: Sequence[Row]) -> UnitRecord:
     (id, experiment_id, kind, number, state, message, identity, args, importance, tags) = row[:10]
     (termination_delay, attempt, backend, reference, granted, stopping) = row[10:16]
-    (created_at, started_at, ended_at) = row[16:]
+    (created_at, started_at, ended_at, queued_at, not_before, restarts) = row[16:]
     return UnitRecord(
         id=id,
         experiment_id=experiment_id,
@@ -163,29 +171,34 @@ def _unit_from(row: Row, folder: Path, home_id: str, task_rows: Sequence[Row]) -
         created_at=created_at,
         started_at=started_at,
         ended_at=ended_at,
-        folder=folder,
+        place=folder,
         home_id=home_id,
         grant=_grant_from(granted),
         stopping=None if stopping is None else tuple(from_json(stopping)),
         tasks=tuple(_task_from(task_row, folder) for task_row in task_rows),
+        queued_at=queued_at,
+        not_before=not_before,
+        restarts=restarts,
     )
 
 
 def _grant_from(column: str) -> Grant:
+    if column == NO_GRANT:
+        return {}
     return {
         task: {resource: tuple(devices) for resource, devices in resources.items()}
         for task, resources in from_json(column).items()
     }
 
 
-def _task_from(row: Row, unit_folder: Path) -> TaskRecord:
+def _task_from(row: Row, unit_folder: str) -> TaskRecord:
     (_, name, full_name, spec, state, exit_code, exit_signal, message) = row[:8]
     (started_at, ended_at, max_rss, user_seconds, system_seconds) = row[8:]
     stated = from_json(spec)
     stated['argv'] = tuple(stated['argv'])
     return TaskRecord(
         task=Task(name=name, full_name=full_name, **stated),
-        folder=unit_folder / name,
+        place=f'{unit_folder}/{name}',
         state=state,
         exit_code=exit_code,
         signal=exit_signal,

@@ -19,7 +19,12 @@ CREATE TABLE experiments (
   argv TEXT NOT NULL,
   cwd TEXT NOT NULL,
   python TEXT NOT NULL,
-  created_at DOUBLE NOT NULL
+  created_at DOUBLE NOT NULL,
+  paused_at DOUBLE,
+  revision INTEGER DEFAULT 0 NOT NULL,
+  fence INTEGER DEFAULT 0 NOT NULL,
+  holder VARCHAR(255),
+  held_until DOUBLE
 );
 
 CREATE TABLE units (
@@ -42,6 +47,9 @@ CREATE TABLE units (
   created_at DOUBLE NOT NULL,
   started_at DOUBLE,
   ended_at DOUBLE,
+  queued_at DOUBLE,
+  not_before DOUBLE,
+  restarts INTEGER DEFAULT 0 NOT NULL,
   FOREIGN KEY(experiment_id) REFERENCES experiments (id) ON DELETE CASCADE
 );
 
@@ -107,4 +115,4 @@ CREATE INDEX requests_open ON requests (experiment_id, finished_at);
 
 CREATE INDEX requests_unit ON requests (unit_id);
 
-INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) VALUES ('0002');

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -34,6 +35,10 @@ def render() -> str:
 
 
 def _tidy(statement: str) -> str:
+    if statement.startswith('CREATE TABLE'):
+        # SQLite writes a column that was added later behind the last one, on its line.
+        body = statement.removesuffix(')').rstrip().replace('\n, ', ', ')
+        statement = re.sub(r', (?=[a-z_]+ [A-Z])', ',\n  ', body) + '\n)'
     lines = [line.rstrip().replace('\t', '  ') for line in statement.splitlines()]
     return '\n'.join(line for line in lines if line) + ';\n'
 

@@ -6,14 +6,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import attrs
 
+from xmanager import faults
 from xmanager.errors import StoreError
 from xmanager.store.trouble import is_busy, translated
 
@@ -43,45 +44,61 @@ def log_warning(sentence: str) -> None:
     logging.getLogger('xmanager').warning(sentence)
 
 
-class Database:
-    """A connection that threads may share: each transaction holds a lock of this process.
+class SqliteConnection(sqlite3.Connection):
+    """The connection as the module has it, with no layer between: `xmanager.store.connection.Connection`."""
 
-    Nothing but `sqlite3.Connection` methods is used within a transaction; sqlite3's and the system's errors leave as
-    StoreError.
-    """
+    def insert(self, sql: str, parameters: Mapping[str, Any], /) -> int:
+        id = self.execute(sql, parameters).lastrowid
+        assert id is not None
+        return id
+
+    def now(self) -> float:
+        return time.time()
+
+
+class SqliteDatabase:
+    """A connection that threads may share: `xmanager.store.connection.Database`."""
 
     def __init__(
         self,
         path: Path,
-        connection: sqlite3.Connection,
+        connection: SqliteConnection,
         *,
         patience: Patience = DEFAULT_PATIENCE,
         notify: Notify = log_warning,
+        synchronous: str = 'NORMAL',
     ) -> None:
         self.path = path
         self._connection = connection
         self._patience = patience
         self._notify = notify
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._writes = 0
         self._set_timeout(patience.notify_after)
         with translated(path):
-            self._patiently('PRAGMA foreign_keys = ON', 'PRAGMA synchronous = NORMAL')
+            self._patiently('PRAGMA foreign_keys = ON', f'PRAGMA synchronous = {synchronous}')
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[SqliteConnection]:
         """A transaction that writes: all or nothing, one at a time over all processes."""
-        with self._lock, translated(self.path):
+        with self.lock, translated(self.path):
             self._patiently('BEGIN IMMEDIATE')
             with self._rollback_on_error():
                 yield self._connection
-                self._connection.execute('COMMIT')
+                faults.pass_by('commit.before')
+                # Without a log (`journal`), readers hold up a commit, which may then be tried again.
+                self._wait_for_locks(self._commit)
+            faults.pass_by('commit.after')
             self._writes += 1
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[SqliteConnection]:
         """A transaction in which every query sees the same moment."""
-        with self._lock, translated(self.path):
+        with self.lock, translated(self.path):
             # The query takes the snapshot: the place where a lock may have to be waited for.
             self._patiently('BEGIN', 'SELECT version_num FROM alembic_version')
             with self._rollback_on_error():
@@ -90,7 +107,7 @@ class Database:
 
     def change_token(self) -> tuple[int, int]:
         """Differs from an earlier one of this connection if anything was committed since, by whomever."""
-        with self._lock, translated(self.path):
+        with self.lock, translated(self.path):
             (version,) = self._connection.execute('PRAGMA data_version').fetchone()
             return version, self._writes
 
@@ -107,24 +124,30 @@ class Database:
         return str(value)
 
     def forbid_writing(self) -> None:
-        with self._lock, translated(self.path):
+        with self.lock, translated(self.path):
             self._connection.execute('PRAGMA query_only = ON')
 
     def close(self) -> None:
-        with self._lock, translated(self.path):
+        with self.lock, translated(self.path):
             self._connection.close()
 
+    def _commit(self) -> None:
+        self._connection.execute('COMMIT')
+
     def _patiently(self, *statements: str) -> None:
+        self._wait_for_locks(lambda: self._run(statements))
+
+    def _wait_for_locks(self, run: Callable[[], None]) -> None:
         started = time.monotonic()
         try:
-            return self._run(statements)
+            return run()
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 raise
         self._notify(f'waiting for {self.path}: another process has locked it')
         self._set_timeout(self._patience.give_up_after - (time.monotonic() - started))
         try:
-            self._run(statements)
+            run()
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 raise
@@ -153,14 +176,19 @@ class Database:
         self._connection.execute(f'PRAGMA busy_timeout = {max(0, round(seconds * 1000))}')
 
 
-def connect(path: Path, mode: str = READ_WRITE) -> sqlite3.Connection:
+def connect(path: Path, mode: str = READ_WRITE) -> SqliteConnection:
     """Opens a database that is there already; raises sqlite3.OperationalError if it isn't.
 
     WAL mode is a property of the file, set when it was made.
     """
-    uri = f'file:{quote(os.fsencode(path))}?{mode}'
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    return _connect(f'file:{quote(os.fsencode(path))}?{mode}')
 
 
-def connect_to_memory() -> sqlite3.Connection:
-    return sqlite3.connect(':memory:', isolation_level=None, check_same_thread=False)
+def connect_to_memory() -> SqliteConnection:
+    return _connect('file::memory:')
+
+
+def _connect(uri: str) -> SqliteConnection:
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )

@@ -1,85 +1,63 @@
-"""The one door to the database: every change of state, and every question, is a short transaction of `Store`."""
+"""The one door to the database: every change is a short transaction of `Store`, and so is every question."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from xmanager.backend import Task
 from xmanager.errors import StoreError
-from xmanager.store import commands, queries
+from xmanager.store import commands, leases, queries
+from xmanager.store.address import Address, locate
+from xmanager.store.choosing import open_address
+from xmanager.store.connection import Connection
 from xmanager.store.home import Home
+from xmanager.store.leases import Lease
 from xmanager.store.moves import write_moves
-from xmanager.store.opening import open_database, open_for_reading
-from xmanager.store.queries import Queries
-from xmanager.store.sqlite import DEFAULT_PATIENCE, Database, Notify, Patience, log_warning
+from xmanager.store.reader import Clock, Reader
+from xmanager.store.sqlite import DEFAULT_PATIENCE, Notify, Patience, log_warning
 from xmanager.store.trouble import translated
 from xmanager.store.values import (
     CREATING,
     STOPPED,
     Change,
-    Event,
     ExperimentRecord,
     NewExperiment,
     NewUnit,
-    Request,
+    Standing,
     UnitRecord,
 )
 
-Clock = Callable[[], float]
 
-
-class Store:
+class Store(Reader):
     """The records of one home. Safe to use from several threads; each process opens its own.
 
     Every method may raise StoreError: the database is locked (after a wait), damaged, on a full disk, ….
     """
-
-    def __init__(self, home: Home, database: Database, clock: Clock) -> None:
-        self.home = home
-        self.home_id = database.setting('home_id')
-        self._database = database
-        self._clock = clock
-        self._queries = Queries(home, self.home_id)
 
     @classmethod
     def open(
         cls,
         home: Home,
         *,
+        address: Address | None = None,
         clock: Clock = time.time,
         readonly: bool = False,
         patience: Patience = DEFAULT_PATIENCE,
         notify: Notify = log_warning,
     ) -> Store:
-        """Opens the home's database; makes both if they are not there.
+        """Opens the database of the home, or the one that the environment (or `address`) names; makes what isn't there.
 
         `readonly` makes nothing: a home that isn't there reads as an empty one, and a home that can't be written can
         be read. `notify` is told, in one sentence, when a locked database is waited for.
         """
-        opener = open_for_reading if readonly else open_database
-        return cls(home, opener(home, patience, notify), clock)
-
-    def close(self) -> None:
-        self._database.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    # Writing
+        place = locate(home) if address is None else address
+        home, database = open_address(home, place, patience, notify, readonly=readonly)
+        return cls(home, database, clock)
 
     def create_experiment(self, new: NewExperiment) -> ExperimentRecord:
         """Gives the experiment the next id and makes its folder, for its user alone.
@@ -109,15 +87,14 @@ class Store:
         Numbers go on from the last, for each kind. A unit whose identity the experiment has already (or an earlier
         one of `units`) is not written: the existing one is returned.
         """
-        with self._database.writing() as connection:
-            self._queries.require_experiment(connection, experiment_id)
+        with self._changing(experiment_id) as connection:
             ids, is_new = self._insert_absent(connection, experiment_id, units, actor)
             records = {unit.id: unit for unit in self._queries.units_by_id(connection, ids, True)}
         return [(records[id], new) for id, new in zip(ids, is_new, strict=True)]
 
     def _insert_absent(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         experiment_id: int,
         units: Sequence[NewUnit],
         actor: str,
@@ -153,25 +130,49 @@ class Store:
 
         A unit that has left `creating` already (it was stopped) is returned as it is. Raises NotFoundError.
         """
-        with self._database.writing() as connection:
+        with self._changing_units([unit_id]) as connection:
             unit = self._queries.unit(connection, unit_id)
             if unit.state == CREATING:
                 commands.insert_tasks(connection, unit, tasks, backend)
                 change = Change(unit_id, state, message=message, why=message, expect=(CREATING,))
-                write_moves(connection, self._queries, [change], self._clock(), actor)
+                write_moves(connection, [change], self._clock(), actor)
             return self._queries.unit(connection, unit_id)
 
-    def move(self, changes: Sequence[Change], *, actor: str) -> list[UnitRecord]:
+    def move(
+        self, changes: Sequence[Change], *, actor: str, lease: Lease | None = None
+    ) -> list[Standing]:
         """Moves units, all in one transaction, each with the event that explains it.
 
-        Returns, without their tasks, the units that moved. Changes are made in order; one that the table of legal
+        Returns where the units that moved stand now. Changes are made in order; one that the table of legal
         moves, its `expect` or its `attempt` forbids is left out. An active unit may be "moved" to the state that it
         is in, to record facts: no event is written then and the unit isn't returned.
+
+        With a lease, only units of its experiment are moved; FencedError, and nothing is written, if somebody claimed
+        the experiment after it.
         """
         if not changes:
             return []
-        with self._database.writing() as connection:
-            return write_moves(connection, self._queries, changes, self._clock(), actor)
+        unit_ids = [change.unit_id for change in changes]
+        with self._changing_units(unit_ids, lease) as connection:
+            only = None if lease is None else lease.experiment_id
+            return write_moves(connection, changes, self._clock(), actor, only)
+
+    def set_importance(
+        self, unit_ids: Sequence[int], importance: int, *, actor: str
+    ) -> list[UnitRecord]:
+        """Changes how urgent units are; returns, without their tasks, those that it changed.
+
+        Units that have ended, and ids of no unit, are left alone.
+        """
+        with self._changing_units(unit_ids) as connection:
+            units = self._queries.units_by_id(connection, unit_ids, with_tasks=False)
+            return commands.set_importance(connection, units, importance, self._clock(), actor)
+
+    def set_paused(self, experiment_id: int, paused: bool, *, actor: str) -> ExperimentRecord:
+        """While it is paused, no unit of the experiment shall start. Harmless on repeat. Raises NotFoundError."""
+        with self._changing(experiment_id) as connection:
+            commands.set_paused(connection, experiment_id, paused, self._clock(), actor)
+            return self._queries.experiment(connection, experiment_id)
 
     def request(
         self,
@@ -187,8 +188,7 @@ class Store:
 
         Raises NotFoundError.
         """
-        with self._database.writing() as connection:
-            self._queries.require_experiment(connection, experiment_id)
+        with self._changing(experiment_id) as connection:
             commands.insert_requests(
                 connection,
                 experiment_id,
@@ -200,11 +200,29 @@ class Store:
                 at=self._clock(),
             )
 
-    def finish_requests(self, ids: Sequence[int]) -> None:
-        """Says that these requests were obeyed (or had nothing to obey)."""
+    def finish_requests(self, ids: Sequence[int], *, lease: Lease | None = None) -> None:
+        """Says that these requests were obeyed (or had nothing to obey). With a lease, as `move`."""
         if ids:
-            with self._database.writing() as connection:
+            with self._changing_requests(ids, lease) as connection:
                 commands.finish_requests(connection, ids, self._clock())
+
+    def claim(self, experiment_id: int, holder: str, seconds: float) -> Lease | None:
+        """Makes `holder` the supervisor for so long, by the database's clock; None while somebody else is.
+
+        Claimed anew by its own holder it lasts longer, but earlier leases are void: each claim raises the fence.
+        """
+        with self._database.writing() as connection:
+            return leases.claim(connection, experiment_id, holder, seconds)
+
+    def renew(self, lease: Lease, seconds: float) -> bool:
+        """Holds on for so long from now, even if the time was up; False if somebody has claimed it since."""
+        with self._database.writing() as connection:
+            return leases.renew(connection, lease, seconds)
+
+    def release(self, lease: Lease) -> None:
+        """Lets go; does nothing if somebody has claimed it since."""
+        with self._database.writing() as connection:
+            leases.release(connection, lease)
 
     def delete_experiment(self, experiment_id: int) -> None:
         """Removes the experiment's records and its folder, whatever runs in it. Raises NotFoundError.
@@ -222,93 +240,56 @@ class Store:
         if aside.exists():
             _remove(aside, experiment_id)
 
-    # Reading
+    # Transactions
 
-    def experiment(self, experiment_id: int) -> ExperimentRecord:
-        """Raises NotFoundError."""
-        with self._database.reading() as connection:
-            return self._queries.experiment(connection, experiment_id)
+    def _changing(self, experiment_id: int) -> AbstractContextManager[Connection]:
+        """A write transaction about one experiment; entering it raises NotFoundError."""
 
-    def experiments(
-        self,
-        *,
-        limit: int | None = None,
-        status: str | None = None,
-        user: str | None = None,
-        title: str | None = None,
-    ) -> list[ExperimentRecord]:
-        """Newest first. `status` is an `ExperimentRecord.state`, `title` a part of the title in any case."""
-        with self._database.reading() as connection:
-            return self._queries.experiments(connection, limit, status, user, title)
+        def concerned(connection: Connection) -> list[int]:
+            self._queries.require_experiment(connection, experiment_id)
+            return [experiment_id]
 
-    def units(
-        self,
-        experiment_id: int,
-        *,
-        states: Iterable[str] | None = None,
-        kind: str | None = None,
-        after_id: int = 0,
-        limit: int | None = None,
-        with_tasks: bool = True,
-        order: str = 'number',
-    ) -> list[UnitRecord]:
-        """Units in the order in which they were added (`number`), or by importance first (`queue`)."""
-        with self._database.reading() as connection:
-            return self._queries.units(
-                connection,
-                experiment_id,
-                states=states,
-                kind=kind,
-                after_id=after_id,
-                limit=limit,
-                with_tasks=with_tasks,
-                order=order,
-            )
+        return self._changing_all(concerned)
 
-    def unit(self, unit_id: int) -> UnitRecord:
-        """Raises NotFoundError."""
-        with self._database.reading() as connection:
-            return self._queries.unit(connection, unit_id)
+    def _changing_units(
+        self, unit_ids: Iterable[int], lease: Lease | None = None
+    ) -> AbstractContextManager[Connection]:
+        return self._changing_all(
+            lambda connection: queries.experiments_of_units(connection, unit_ids), lease
+        )
 
-    def unit_by_label(self, experiment_id: int, label: str) -> UnitRecord:
-        """Raises NotFoundError, also for a label that no unit could have."""
-        with self._database.reading() as connection:
-            return self._queries.unit_by_label(connection, experiment_id, label)
+    def _changing_requests(
+        self, request_ids: Iterable[int], lease: Lease | None
+    ) -> AbstractContextManager[Connection]:
+        return self._changing_all(
+            lambda connection: queries.experiments_of_requests(connection, request_ids), lease
+        )
 
-    def units_by_id(self, ids: Iterable[int], with_tasks: bool = True) -> list[UnitRecord]:
-        """In the order of the ids, each once; ids of no unit are left out."""
-        with self._database.reading() as connection:
-            return self._queries.units_by_id(connection, ids, with_tasks)
+    @contextmanager
+    def _changing_all(
+        self, concerned: Callable[[Connection], Sequence[int]], lease: Lease | None = None
+    ) -> Iterator[Connection]:
+        """A write transaction about several experiments, or under a lease about the one that it is for."""
+        ids: Sequence[int] = ()
+        with self._database.lock:
+            try:
+                with self._database.writing() as connection:
+                    if lease is None:
+                        concerned_ids = concerned(connection)
+                        commands.advance_revisions(connection, concerned_ids)
+                    else:
+                        concerned_ids = [lease.experiment_id]
+                        leases.advance_revision(connection, lease)
+                    ids = concerned_ids
+                    self._count_own(ids, 1)
+                    yield connection
+            except BaseException:
+                self._count_own(ids, -1)
+                raise
 
-    def counts(self, experiment_id: int, kind: str | None = None) -> dict[str, int]:
-        """How many units are in each state; states without units are left out."""
-        with self._database.reading() as connection:
-            return queries.counts(connection, experiment_id, kind)
-
-    def events(
-        self, experiment_id: int | None = None, unit_id: int | None = None, after_id: int = 0
-    ) -> list[Event]:
-        """In the order in which they were written."""
-        with self._database.reading() as connection:
-            return queries.events(connection, experiment_id, unit_id, after_id)
-
-    def requests(self, experiment_id: int) -> list[Request]:
-        """Those that are not finished, oldest first."""
-        with self._database.reading() as connection:
-            return queries.open_requests(connection, experiment_id)
-
-    def last_event_id(self, experiment_id: int) -> int:
-        """0 if there is none."""
-        with self._database.reading() as connection:
-            return queries.last_event_id(connection, experiment_id)
-
-    def change_token(self) -> object:
-        """Equal tokens of one store: nothing was committed in between, by this process or another. Costs µs."""
-        return self._database.change_token()
-
-    def foreign_token(self) -> object:
-        """As `change_token`, but blind to what was committed through this very store."""
-        return self._database.change_token()[0]
+    def _count_own(self, experiment_ids: Iterable[int], step: int) -> None:
+        for id in experiment_ids:
+            self._own_commits[id] = self._own_commits.get(id, 0) + step
 
 
 def _remove(folder: Path, experiment_id: int) -> None:

@@ -28,6 +28,11 @@ WORK: Final = 'work'
 AUXILIARY: Final = 'auxiliary'
 
 
+def label_of(kind: str, number: int) -> str:
+    """`'3'` for work unit 3, `'a1'` for auxiliary unit 1."""
+    return f'a{number}' if kind == AUXILIARY else str(number)
+
+
 @attrs.frozen
 class NewExperiment:
     """What is known of an experiment when it is created; the store gives it an id and a time."""
@@ -57,6 +62,7 @@ class ExperimentRecord:
     folder: Path
     counts: Mapping[str, int] = attrs.field(factory=dict)
     ended_at: float | None = None
+    paused_at: float | None = None
 
     @property
     def state(self) -> str:
@@ -93,7 +99,7 @@ class TaskRecord:
     """A task and how it fared in the unit's last attempt. `message` says in words how it ended."""
 
     task: Task
-    folder: Path
+    place: str
     state: str = ''
     exit_code: int | None = None
     signal: int | None = None
@@ -104,12 +110,19 @@ class TaskRecord:
     user_seconds: float | None = None
     system_seconds: float | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Its folder; kept as text, for few of the units that are read are looked into."""
+        return Path(self.place)
+
 
 @attrs.frozen
 class UnitRecord:
     """One unit of an experiment, as recorded. `id` is the store's own, `number` counts from 1 within its kind.
 
-    `stopping` is set once a running unit was asked to end: the state to end in, and the message.
+    `stopping` is set once a running unit was asked to end: the state to end in, and the message. `queued_at` is when it
+    last became queued; `not_before` is when a restarting unit is due; `restarts` counts those that nobody asked for,
+    since the last one that somebody did.
     """
 
     id: int
@@ -129,16 +142,24 @@ class UnitRecord:
     created_at: float
     started_at: float | None
     ended_at: float | None
-    folder: Path
+    place: str
     home_id: str
     grant: Grant = attrs.field(factory=dict)
     stopping: tuple[str, str] | None = None
     tasks: tuple[TaskRecord, ...] = ()
+    queued_at: float | None = None
+    not_before: float | None = None
+    restarts: int = 0
 
     @property
     def label(self) -> str:
         """`'3'` for work unit 3, `'a1'` for auxiliary unit 1."""
-        return f'{self.number}' if self.kind == WORK else f'a{self.number}'
+        return label_of(self.kind, self.number)
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, which holds those of its tasks."""
+        return Path(self.place)
 
     @property
     def is_active(self) -> bool:
@@ -162,13 +183,45 @@ class UnitRecord:
 
 
 @attrs.frozen
+class Standing:
+    """Where a unit stands: the part of its record that moves read and change. `granted` and `stopping` are JSON."""
+
+    id: int
+    experiment_id: int
+    kind: str
+    number: int
+    state: str
+    message: str
+    reference: str
+    granted: str
+    stopping: str | None
+    attempt: int
+    started_at: float | None
+    ended_at: float | None
+    queued_at: float | None
+    not_before: float | None
+    restarts: int
+
+    @property
+    def label(self) -> str:
+        """As `UnitRecord.label`."""
+        return label_of(self.kind, self.number)
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ACTIVE_STATES
+
+
+@attrs.frozen
 class Change:
     """A move of one unit to `state`, to be written through the one door with the event that explains it.
 
     `expect` lists the states from which the move may be made (empty: any that the table of legal moves allows); a
     unit found in another state is left as it is. `tasks` are what became known of its tasks; `task_messages` say in
     words how each ended. `attempt`, if given, is the one that the change speaks of: a unit that is at another by now
-    is left as it is. The move to `restarting` begins the next attempt by itself.
+    is left as it is. The move to `restarting` begins the next attempt by itself: what is said of tasks is not kept.
+    `not_before` is when a restarting unit shall be queued again; `restarts` replaces the unit's count of restarts that
+    nobody asked for.
     """
 
     unit_id: int
@@ -183,11 +236,16 @@ class Change:
     expect: tuple[str, ...] = ()
     tasks: Mapping[str, TaskObservation] = attrs.field(factory=dict)
     task_messages: Mapping[str, str] = attrs.field(factory=dict)
+    not_before: float | None = None
+    restarts: int | None = None
 
 
 @attrs.frozen
 class Event:
-    """One line of a unit's history: who moved it, when, from which state to which, and why."""
+    """One line of a unit's history: who moved it, when, from which state to which, and why.
+
+    With both states alike it wasn't moved: something else of it was changed, such as its importance.
+    """
 
     id: int
     unit_id: int

@@ -57,3 +57,8 @@ def _flatten(value: Any, path: str) -> list[str]:
     if isinstance(value, list | tuple) and not path:
         return [str(item) for item in value]
     return [f'{path}={value}'] if path else [str(value)]
+
+
+def importance_in_words(importance: int) -> str:
+    """`high` for 1, `normal` for 0, `low` for -1, as in `xm.Importance`; other numbers as they are."""
+    return {1: 'high', 0: 'normal', -1: 'low'}.get(importance, str(importance))

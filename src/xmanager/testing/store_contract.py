@@ -10,6 +10,7 @@ from xmanager.store import (
     FAILED,
     QUEUED,
     STOPPED,
+    Change,
     ExperimentRecord,
     Home,
     NewExperiment,
@@ -17,13 +18,14 @@ from xmanager.store import (
     UnitRecord,
 )
 from xmanager.testing.store_fixtures import SettableClock, a_unit, add, walk
+from xmanager.testing.store_leases_contract import LeasesContract
 from xmanager.testing.store_moves_contract import MovesContract
 from xmanager.testing.store_units_contract import UnitsContract
 
 __all__ = ['SettableClock', 'StoreContract']
 
 
-class StoreContract(UnitsContract, MovesContract):
+class StoreContract(UnitsContract, MovesContract, LeasesContract):
     """Subclass it in a test module and say, by `open_store`, how a store is opened."""
 
     # Experiments
@@ -160,25 +162,68 @@ class StoreContract(UnitsContract, MovesContract):
     def test_the_change_token_tells_when_somebody_wrote(
         self, store: Store, home: Home, clock: SettableClock, experiment: ExperimentRecord
     ) -> None:
-        before = store.change_token()
+        before = store.change_token(experiment.id)
         store.experiments()
-        assert store.change_token() == before
+        assert store.change_token(experiment.id) == before
         with self.open_store(home, clock) as other:
             other.request(experiment.id, None, 'stop', actor='test')
-        after = store.change_token()
+        after = store.change_token(experiment.id)
         assert after != before
         store.finish_requests([1])
-        assert store.change_token() != after
+        assert store.change_token(experiment.id) != after
+
+    def test_the_change_token_tells_only_of_its_experiment(
+        self, store: Store, home: Home, clock: SettableClock, experiment: ExperimentRecord
+    ) -> None:
+        before = store.change_token(experiment.id), store.foreign_token(experiment.id)
+        with self.open_store(home, clock) as other:
+            add(other, other.create_experiment(NewExperiment('t', 'u', 'h')), a_unit())
+        assert (store.change_token(experiment.id), store.foreign_token(experiment.id)) == before
+        store.delete_experiment(experiment.id)
+        assert store.change_token(experiment.id) != before[0]
 
     def test_the_foreign_token_tells_only_of_others(
         self, store: Store, home: Home, clock: SettableClock, experiment: ExperimentRecord
     ) -> None:
-        before = store.foreign_token()
+        before = store.foreign_token(experiment.id)
         store.request(experiment.id, None, 'stop', actor='test')
-        assert store.foreign_token() == before
+        (unit,) = add(store, experiment, a_unit())
+        walk(store, unit, STOPPED)
+        assert store.foreign_token(experiment.id) == before
         with self.open_store(home, clock) as other:
             other.finish_requests([1])
-        assert store.foreign_token() != before
+        assert store.foreign_token(experiment.id) != before
+
+    def test_what_others_write_beside_ones_own_changes_is_not_hidden(
+        self, store: Store, home: Home, clock: SettableClock, experiment: ExperimentRecord
+    ) -> None:
+        (unit,) = add(store, experiment, a_unit())
+        token = store.foreign_token(experiment.id)
+        with self.open_store(home, clock) as other:
+            for _ in range(3):
+                store.move([Change(unit.id, QUEUED)], actor='test')
+                other.request(experiment.id, None, 'stop', actor='test')
+                assert store.foreign_token(experiment.id) != token
+                token = store.foreign_token(experiment.id)
+
+    # Pausing
+
+    def test_an_experiment_is_paused_until_it_is_resumed(
+        self, store: Store, experiment: ExperimentRecord, clock: SettableClock
+    ) -> None:
+        paused_at = clock.now
+        assert experiment.paused_at is None
+        assert store.set_paused(experiment.id, True, actor='ada').paused_at == paused_at
+        clock.now += 1
+        assert store.set_paused(experiment.id, True, actor='bob').paused_at == paused_at
+        assert store.experiment(experiment.id).paused_at == paused_at
+        assert store.set_paused(experiment.id, False, actor='ada').paused_at is None
+        assert store.set_paused(experiment.id, False, actor='ada').paused_at is None
+        assert store.requests(experiment.id) == []
+
+    def test_an_unknown_experiment_is_not_paused(self, store: Store) -> None:
+        with pytest.raises(NotFoundError, match='no experiment 7'):
+            store.set_paused(7, True, actor='test')
 
     def test_a_home_keeps_its_name(self, store: Store, home: Home, clock: SettableClock) -> None:
         with self.open_store(home, clock) as other:

@@ -42,22 +42,24 @@ class MovesContract(StoreFixtures):
     """States, attempts, tasks' outcomes and events."""
 
     @pytest.mark.parametrize('start', STATES)
-    @pytest.mark.parametrize('end', STATES)
     def test_only_legal_moves_are_made(
-        self, store: Store, experiment: ExperimentRecord, start: str, end: str
+        self, store: Store, experiment: ExperimentRecord, start: str
     ) -> None:
-        (unit,) = add(store, experiment, a_unit(state=CREATING))
-        walk(store, unit, *_WAYS[start])
-        before = store.unit(unit.id)
-        last = store.last_event_id(experiment.id)
-        moved = store.move([Change(unit.id, end, why='to see')], actor='test')
-        events = store.events(experiment.id, after_id=last)
-        if end in LEGAL_MOVES[start]:
-            assert [unit.state for unit in moved] == [end]
-            assert [(e.from_state, e.to_state, e.why) for e in events] == [(start, end, 'to see')]
-        else:
-            assert (moved, events) == ([], [])
-            assert store.unit(unit.id) == before
+        units = add(store, experiment, *[a_unit(state=CREATING) for _ in STATES])
+        for unit, end in zip(units, STATES, strict=True):
+            walk(store, unit, *_WAYS[start])
+            before = store.unit(unit.id)
+            last = store.last_event_id(experiment.id)
+            moved = store.move([Change(unit.id, end, why='to see')], actor='test')
+            events = store.events(experiment.id, after_id=last)
+            if end in LEGAL_MOVES[start]:
+                assert [unit.state for unit in moved] == [end]
+                assert [(e.from_state, e.to_state, e.why) for e in events] == [
+                    (start, end, 'to see')
+                ]
+            else:
+                assert (moved, events) == ([], []), end
+                assert store.unit(unit.id) == before
 
     def test_a_state_that_does_not_exist_is_an_error(self, store: Store, unit: UnitRecord) -> None:
         with pytest.raises(ValueError, match="'done' is no state of a unit"):
@@ -81,7 +83,8 @@ class MovesContract(StoreFixtures):
         clock.now += 1
         grant = {'train': {'local_gpu': ('0', '1')}}
         change = Change(unit.id, RUNNING, reference='pid 7', grant=grant, message='on GPU 0, 1')
-        (running,) = store.move([change], actor='supervisor')
+        store.move([change], actor='supervisor')
+        running = store.unit(unit.id)
         assert (running.reference, running.grant) == ('pid 7', grant)
         assert store.unit(unit.id).tasks[0].state == 'running'
         assert store.unit(unit.id).tasks[0].started_at == clock.now
@@ -146,6 +149,73 @@ class MovesContract(StoreFixtures):
         assert (again.message, again.reference, again.grant) == ('', '', {})
         assert (again.started_at, again.ended_at) == (None, None)
         assert again.tasks == unit.tasks
+
+    def test_a_unit_remembers_when_it_was_queued(
+        self, store: Store, experiment: ExperimentRecord, clock: SettableClock
+    ) -> None:
+        added_at = clock.now
+        unit, creating = add(store, experiment, a_unit(), a_unit(state=CREATING))
+        assert (unit.queued_at, creating.queued_at) == (added_at, None)
+        clock.now += 1
+        walk(store, creating, QUEUED)
+        store.move([Change(unit.id, QUEUED, message='waits for 2 CPUs')], actor='test')
+        assert store.unit(creating.id).queued_at == clock.now
+        assert store.unit(unit.id).queued_at == added_at
+        walk(store, unit, STARTING, RUNNING)
+        clock.now += 1
+        walk(store, unit, RESTARTING)
+        assert store.unit(unit.id).queued_at == added_at
+        walk(store, unit, QUEUED)
+        assert store.unit(unit.id).queued_at == clock.now
+
+    @pytest.mark.parametrize('from_state', [STARTING, RUNNING, LOST])
+    def test_a_restart_waits_until_it_is_due_and_is_counted(
+        self, store: Store, unit: UnitRecord, clock: SettableClock, from_state: str
+    ) -> None:
+        walk(store, unit, *_WAYS[from_state][1:])
+        due = clock.now + 30.0
+        tasks = {'train': TaskObservation('exited', 1, None, 5.0, 1, 1.0, 1.0)}
+        change = Change(unit.id, RESTARTING, not_before=due, restarts=1, tasks=tasks)
+        (restarting,) = store.move([change], actor='test')
+        assert (restarting.attempt, restarting.not_before, restarting.restarts) == (2, due, 1)
+        assert store.unit(unit.id).tasks == unit.tasks
+        later = Change(unit.id, RESTARTING, not_before=due + 5)
+        store.move([later], actor='test')
+        assert store.unit(unit.id).not_before == due + 5
+        walk(store, unit, QUEUED)
+        assert (store.unit(unit.id).not_before, store.unit(unit.id).restarts) == (None, 1)
+        walk(store, unit, STARTING, FAILED)
+        store.move([Change(unit.id, RESTARTING, restarts=0)], actor='test')
+        again = store.unit(unit.id)
+        assert (again.attempt, again.not_before, again.restarts) == (3, None, 0)
+
+    def test_a_restart_that_is_stopped_is_not_due_any_more(
+        self, store: Store, unit: UnitRecord
+    ) -> None:
+        walk(store, unit, FAILED)
+        store.move([Change(unit.id, RESTARTING, not_before=5.0)], actor='test')
+        walk(store, unit, STOPPED)
+        assert store.unit(unit.id).not_before is None
+
+    def test_another_importance_is_told_in_the_history(
+        self, store: Store, experiment: ExperimentRecord, clock: SettableClock
+    ) -> None:
+        queued, running, ended, alike = add(
+            store, experiment, a_unit(), a_unit(importance=-1), a_unit(), a_unit(importance=1)
+        )
+        walk(store, running, STARTING, RUNNING)
+        walk(store, ended, STOPPED)
+        last = store.last_event_id(experiment.id)
+        clock.now += 1
+        ids = [running.id, queued.id, ended.id, alike.id, 999, queued.id]
+        changed = store.set_importance(ids, 1, actor='ada')
+        assert [(unit.id, unit.importance) for unit in changed] == [(running.id, 1), (queued.id, 1)]
+        assert [unit.importance for unit in store.units(experiment.id)] == [1, 1, 0, 1]
+        events = store.events(experiment.id, after_id=last)
+        assert [(e.unit_id, e.at, e.actor, e.from_state, e.to_state, e.why) for e in events] == [
+            (running.id, clock.now, 'ada', RUNNING, RUNNING, 'importance high, was low'),
+            (queued.id, clock.now, 'ada', QUEUED, QUEUED, 'importance high, was normal'),
+        ]
 
     def test_a_unit_that_was_never_spawned_gives_its_devices_back(
         self, store: Store, unit: UnitRecord

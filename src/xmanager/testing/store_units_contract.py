@@ -111,6 +111,25 @@ class UnitsContract(StoreFixtures):
             True
         ]
 
+    def test_identities_that_differ_in_case_or_blanks_are_different(
+        self, store: Store, experiment: ExperimentRecord
+    ) -> None:
+        names = ['a', 'A', 'a ', 'ä', 'a\u0308', 'ae', '🙂', '🙃']
+        add(store, experiment, *[a_unit(identity=name) for name in names])
+        again = store.add_units(experiment.id, [a_unit(identity='A')], actor='test')
+        assert [(unit.number, is_new) for unit, is_new in again] == [(2, False)]
+        assert [unit.identity for unit in store.units(experiment.id)] == names
+
+    def test_long_and_odd_texts_are_kept(self, store: Store, experiment: ExperimentRecord) -> None:
+        text = 'a%s%%(b)s:c \'"\\n{} 🙂\n' * 10_000
+        task = a_task(argv=('/bin/echo', text), env={'TEXT': text})
+        new = a_unit(tasks=(task,), args={'text': text})
+        (unit,) = add(store, experiment, new)
+        assert (unit.args, unit.tasks[0].task.env) == ({'text': text}, {'TEXT': text})
+        store.move([Change(unit.id, FAILED, message=text, why=text)], actor='test')
+        assert store.unit(unit.id).message == text
+        assert store.events(unit_id=unit.id)[-1].why == text
+
     def test_hundreds_of_units_are_added_at_once(
         self, store: Store, experiment: ExperimentRecord
     ) -> None:

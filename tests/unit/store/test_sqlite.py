@@ -69,11 +69,11 @@ def test_readers_do_not_wait_for_a_writer(home, store, intruder):
 
 def test_a_transaction_that_raises_writes_nothing(store):
     experiment = store.create_experiment(_NEW)
-    token = store.change_token()
+    token = store.change_token(experiment.id), store.foreign_token(experiment.id)
     with pytest.raises(AttributeError):
         store.add_units(experiment.id, [NewUnit('work'), None], actor='test')
     assert store.units(experiment.id) == []
-    assert store.change_token() == token
+    assert (store.change_token(experiment.id), store.foreign_token(experiment.id)) == token
     assert len(store.add_units(experiment.id, [NewUnit('work')], actor='test')) == 1
 
 
@@ -113,7 +113,7 @@ def plan_of(home, ask):
     statements: list[str] = []
     with closing(sqlite3.connect(home.database)) as connection:
         connection.set_trace_callback(statements.append)
-        ask(Queries(home, ''), connection)
+        ask(Queries(home, '', ''), connection)
         connection.set_trace_callback(None)
         steps = connection.execute(f'EXPLAIN QUERY PLAN {statements[-1]}').fetchall()
     return [step[3] for step in steps]
