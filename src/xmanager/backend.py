@@ -15,6 +15,9 @@ import attrs
 KEY_VARIABLE = 'XM_KEY'
 """Environment variable that marks every process of a unit with the unit's key."""
 
+WITHIN_VARIABLE = 'XM_WITHIN'
+"""Environment variable with the keys of the units inside which an experiment was launched, separated by commas."""
+
 
 @attrs.frozen
 class Task:
@@ -22,8 +25,10 @@ class Task:
 
     `env` holds what the user set, by value; `secrets` maps a variable to the name under which the supervisor's own
     environment has its value. `requirements` are amounts by lower-case resource name (`cpu` in cores, `ram` in bytes,
-    `local_gpu` in devices), empty when nothing was stated. `options` are the executor's settings as JSON values; the
-    back end keeps to `timeout` (how long the task may run) and `grace` (from TERM to KILL), both in seconds.
+    `local_gpu` in devices, less than 1 for a share of one), empty when nothing was stated. `options` are the
+    executor's settings as JSON values. The back end keeps to `timeout` (how long the task may run), `grace` (from TERM
+    to KILL) and `warn_before` (so long before its timeout the task is sent `warn_signal`, by name, once), all in
+    seconds; the supervisor to `max_restarts`, `restart_on` and `backoff`.
     """
 
     name: str
@@ -61,11 +66,13 @@ class Unit:
 class Capacity:
     """What a back end can hold at once; amounts by resource name, in the units of `Task.requirements`.
 
-    `devices` lists the identities behind a countable resource, e.g. `{'local_gpu': ('0', '1')}`.
+    `devices` lists the identities behind a countable resource, e.g. `{'local_gpu': ('0', '1')}`. `ledger` is the folder
+    in which all who share this capacity keep account of it (`xmanager.ledger`); None if it is this process's alone.
     """
 
     amounts: Mapping[str, float]
     devices: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    ledger: Path | None = None
 
 
 Grant = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -92,7 +99,8 @@ class TaskObservation:
     """How one task fares. Times are seconds since the epoch; `max_rss` is bytes.
 
     `state` is `running`, `exited` (then `exit_code`, or `signal` if one killed it, is set), or `vanished` when the
-    task has ended and nobody can know how. `reason` adds what the numbers don't tell: `'timed out after 2.0 s'`.
+    task has ended and nobody can know how. `reason` adds what the numbers don't tell: `'timed out after 2.0 s'`; then
+    `cause` is `timeout` or `preempted` if it was one of these, for whoever decides on a restart.
     """
 
     state: str
@@ -103,6 +111,7 @@ class TaskObservation:
     user_seconds: float | None = None
     system_seconds: float | None = None
     reason: str = ''
+    cause: str = ''
 
 
 Observation = Mapping[str, TaskObservation]
@@ -129,6 +138,13 @@ class Backend(Protocol):
     def capacity(self) -> Capacity | None:
         """What can run at once, or None when the engine queues by itself."""
 
+    def strangers(self) -> Mapping[str, frozenset[str]]:
+        """Devices, by resource name, on which processes run that are none of ours or can't be told to be.
+
+        The queue leaves them alone, as it does those that no program can use at present, which are among them. `{}` if
+        that can't be seen. May be asked often while units wait for devices.
+        """
+
     def demand(self, tasks: Sequence[Task]) -> Mapping[str, Mapping[str, float]]:
         """What each task (by name) takes out of the capacity while it runs."""
 
@@ -136,7 +152,12 @@ class Backend(Protocol):
         """What `submit` will send, as a value. Pure: touches no file and no engine."""
 
     def submit(self, requests: Sequence[Any]) -> Sequence[Submitted | Rejected]:
-        """Starts the units, one answer for each request, in order."""
+        """Starts the units, one answer for each request, in order.
+
+        A unit that was submitted before, be it in part, is completed: a task that runs or ran in this attempt (its
+        unit's `key` says which) is not started again, one that never started is. None is once another task of the
+        unit has gone wrong; `observe` then tells of the rest that it was never started.
+        """
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """References of those units, by key, that were submitted at any time: running, ended or vanished."""

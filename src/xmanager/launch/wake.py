@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from xmanager.backend import KEY_VARIABLE
+from xmanager.backend import KEY_VARIABLE, WITHIN_VARIABLE
 from xmanager.errors import StoreError
 from xmanager.store import Home
+from xmanager.store.address import CONFIG_VARIABLE, config_path
 from xmanager.store.presence import Presence
 
 # What belongs to the job in which a launcher may itself be running, not to what it launches.
@@ -42,6 +43,8 @@ class Guard:
             return
         if _is_starting(self._folder):
             return
+        if not self._folder.exists() and not self._home.database.exists():
+            return  # The records are on a server, the folder and the supervisor perhaps on another machine.
         self._started += 1
         if self._started > _TRIES:
             raise StoreError(
@@ -56,8 +59,14 @@ def wake(home: Home, experiment_id: int) -> None:
     """Wakes the experiment's supervisor, or starts one. Call it after the write that it shall see.
 
     The supervisor runs with this process's interpreter and environment, in a session of its own: it outlives us.
+    Raises StoreError for an experiment whose folder is not in this home.
     """
     folder = home.experiment_folder(experiment_id)
+    if not folder.is_dir():
+        raise StoreError(
+            f'Experiment {experiment_id} was launched on another machine or from another home: there is no {folder}. '
+            'What was asked is recorded, and its supervisor does it if there is one; else run the command there.'
+        )
     presence = Presence(folder)
     if presence.is_supervised():
         presence.wake()
@@ -82,6 +91,13 @@ def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]
     environ['XM_HOME'] = str(home.path)
     if paths := environ.get('PYTHONPATH'):  # Relative ones are relative to our folder, not to its.
         environ['PYTHONPATH'] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
+    # The unit in which the launcher runs waits for what it launches: its CPUs are lent to them.
+    within = [environ.get(WITHIN_VARIABLE), environ.get(KEY_VARIABLE)]
+    environ[WITHIN_VARIABLE] = ','.join(filter(None, within))
+    if config := environ.get(CONFIG_VARIABLE):  # Likewise.
+        from xmanager.xm.launch_script import launch_directory
+
+        environ[CONFIG_VARIABLE] = str(config_path(config, launch_directory).absolute())
     # Of no unit: it must not end with the job that launched it.
     environ[KEY_VARIABLE] = 'supervisor'
     with (folder / 'supervisor.log').open('ab') as log:

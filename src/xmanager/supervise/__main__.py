@@ -8,15 +8,19 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from xmanager.backends import load
-from xmanager.errors import StoreError, XManagerError
+from xmanager.errors import FencedError, StoreError, XManagerError
 from xmanager.store import Home, Store
 from xmanager.store.presence import Lock, Presence
 from xmanager.supervise.supervisor import Supervisor
+from xmanager.supervise.tenure import Tenure
 
 _TRIES, _MOMENT = 5, 0.01
+_UNREST = (
+    0.02  # Seconds for which one thing after the other may happen before what can wait is written.
+)
 _RETRY = 5.0  # Seconds between two tries when the store can't be used.
 
 
@@ -37,23 +41,27 @@ class Alarm:
         for descriptor in (self._pipe, self._signals, self._signalled):
             os.close(descriptor)
 
-    def wait(self, seconds: float) -> None:
-        for descriptor, _ in self._poll.poll(max(0.0, seconds) * 1000):
+    def wait(self, seconds: float) -> bool:
+        """Returns whether anything has happened meanwhile."""
+        ringing = self._poll.poll(max(0.0, seconds) * 1000)
+        for descriptor, _ in ringing:
             with contextlib.suppress(BlockingIOError):
                 os.read(descriptor, 65536)
+        return bool(ringing)
 
 
 def supervise(store: Store, experiment_id: int) -> None:
-    """Supervises the experiment until nothing is left to do; returns at once if somebody else does."""
+    """Supervises the experiment until nothing is left to do; returns at once if somebody of this host does.
+
+    Raises FencedError if somebody of another host has taken over, UsageError if it belongs to another machine.
+    """
     presence = Presence(store.home.experiment_folder(experiment_id))
     while lock := _become_supervisor(presence):
-        alarm = Alarm(presence)
-        supervisor = _supervise_patiently(store, experiment_id, alarm)
-        alarm.close()
-        supervisor.close()
+        with contextlib.closing(Alarm(presence)) as alarm:
+            needed = _supervise_patiently(store, experiment_id, alarm)
         lock.release()
         # Whoever wrote before the release saw a supervisor and left the work to us: look once more.
-        if not supervisor.has_work():
+        if not needed():
             return
 
 
@@ -66,30 +74,51 @@ def _become_supervisor(presence: Presence) -> Lock | None:
     return None
 
 
-def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Supervisor:
-    """Supervises to the end; while the store can't be used the jobs run on, and all is looked at anew."""
+def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Callable[[], bool]:
+    """Supervises to the end; while the store can't be used the jobs run on, and all is looked at anew.
+
+    Returns what tells whether a supervisor is needed again.
+    """
     while True:
-        supervisor = Supervisor(store, experiment_id, lambda name: load(name, os.environ))
         try:
-            supervisor.adopt()
-            for _ in _until_done(supervisor):
-                alarm.wait(supervisor.patience())
-            return supervisor
+            tenure = Tenure.begin(store, experiment_id, alarm.wait)
+            if tenure is None:
+                return lambda: False
+            return _supervise(store, experiment_id, alarm, tenure)
+        except FencedError:
+            raise
         except StoreError as error:
             if not store.home.experiment_folder(experiment_id).exists():
                 raise  # The home was removed: nothing is left to supervise.
-            supervisor.close()
             print(f'{error} Trying again.', file=sys.stderr, flush=True)
             alarm.wait(_RETRY)
 
 
-def _until_done(supervisor: Supervisor) -> Iterator[None]:
-    while True:
-        while supervisor.step():
-            pass
-        if not supervisor.has_work():
-            return
-        yield
+def _supervise(
+    store: Store, experiment_id: int, alarm: Alarm, tenure: Tenure
+) -> Callable[[], bool]:
+    supervisor = Supervisor(
+        store, experiment_id, lambda name: load(name, os.environ), lease=tenure.lease
+    )
+    try:
+        supervisor.adopt()
+        rested_at = time.monotonic()
+        while True:
+            while supervisor.step():
+                tenure.keep()
+            if alarm.wait(0) and time.monotonic() < rested_at + _UNREST:
+                continue
+            supervisor.rest()
+            rested_at = time.monotonic()
+            if not supervisor.has_work():
+                break
+            tenure.keep()
+            alarm.wait(supervisor.patience())
+        supervisor.leave()
+        tenure.end()
+        return supervisor.has_work
+    finally:
+        supervisor.close()
 
 
 def main() -> None:

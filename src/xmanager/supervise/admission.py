@@ -1,75 +1,136 @@
-"""What fits: amounts and devices of a back end, taken by units and given back."""
+"""Which of the waiting units may start now: what they ask for, put before the account of their back end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Sequence
 
-from xmanager.backend import Capacity, Grant
+import attrs
 
-Demand = Mapping[str, Mapping[str, float]]
+from xmanager.backend import Grant, Task
+from xmanager.errors import ExecutorError, LedgerError
+from xmanager.ledger import Want
+from xmanager.store import UnitRecord
+from xmanager.supervise.engines import Engine, Engines
+from xmanager.supervise.waiting_line import WaitingLine
 
-_TOLERANCE = 1e-9
+
+@attrs.frozen
+class Admitted:
+    """A unit that holds what it asked for, and may start."""
+
+    record: UnitRecord
+    engine: Engine
+    grant: Grant
 
 
-class Pool:
-    """What is free of a back end's capacity. A capacity of None is an engine that queues by itself."""
+@attrs.frozen
+class Refused:
+    """A unit that can never start; `why` is a sentence."""
 
-    def __init__(self, capacity: Capacity | None) -> None:
-        self._endless = capacity is None
-        self._free = dict(capacity.amounts) if capacity else {}
-        self._devices = (
-            {name: list(devices) for name, devices in capacity.devices.items()} if capacity else {}
+    record: UnitRecord
+    why: str
+
+
+@attrs.frozen
+class _Waiting:
+    record: UnitRecord
+    engine: Engine
+    want: Want
+
+
+class Admission:
+    """Goes through the waiting line. What is admitted or refused has left it."""
+
+    def __init__(self, line: WaitingLine, engines: Engines) -> None:
+        self._line = line
+        self._engines = engines
+        self._known: dict[int, _Waiting] = {}
+        self._checked: set[int] = set()
+        self._trouble = ''
+
+    def go(self) -> tuple[list[Admitted], list[Refused]]:
+        """One turn at every account for which somebody waits, or which has something to tell."""
+        waiting, refused = self._look()
+        admitted: list[Admitted] = []
+        for engine in self._engines:
+            mine = [one for one in waiting if one.engine is engine]
+            if mine or not engine.account.is_settled:
+                admitted += self._ask(engine, mine)
+        started = {one.record.id for one in admitted}
+        refused += self._check([one for one in waiting if one.record.id not in started])
+        self._forget([*started, *(one.record.id for one in refused)])
+        return admitted, refused
+
+    def _look(self) -> tuple[list[_Waiting], list[Refused]]:
+        waiting, refused = [], []
+        for record in self._line:
+            known = self._known.get(record.id)
+            if known is None or known.record is not record:
+                try:
+                    known = self._known[record.id] = self._wait(record)
+                except ExecutorError as error:
+                    refused.append(Refused(record, str(error)))
+                    continue
+            waiting.append(known)
+        if len(self._known) > 4 * len(waiting):
+            self._known = {one.record.id: one for one in waiting}
+        return waiting, refused
+
+    def _wait(self, record: UnitRecord) -> _Waiting:
+        engine = self._engines.get(record.backend)
+        tasks = [task.task for task in record.tasks]
+        want = Want(
+            owner=self._engines.owner,
+            id=record.id,
+            unit=record.label,
+            importance=record.importance,
+            since=record.created_at,
+            demand=engine.demand(tasks),
+            limit=longest(tasks),
         )
+        return _Waiting(record, engine, want)
 
-    def fits(self, demand: Demand) -> bool:
-        """Whether all tasks of the demand fit at once."""
-        if self._endless:
-            return True
-        return all(
-            amount <= self._free.get(name, 0.0) + _TOLERANCE
-            for name, amount in total(demand).items()
-        )
+    def _ask(self, engine: Engine, waiting: Sequence[_Waiting]) -> list[Admitted]:
+        by_id = {one.record.id: one.record for one in waiting}
+        try:
+            starts = engine.account.admit(
+                [one.want for one in waiting], lambda unit_id: by_id[unit_id].key
+            )
+        except LedgerError as error:
+            if str(error) != self._trouble:  # Told once; the next step tries again.
+                print(error, file=sys.stderr, flush=True)
+            self._trouble = str(error)
+            return []
+        self._trouble = ''
+        return [Admitted(by_id[start.want.id], engine, start.grant) for start in starts]
 
-    def take(self, demand: Demand) -> Grant:
-        """Takes what fits, device by device; `take_these` is for units that hold theirs already."""
-        grant: dict[str, dict[str, tuple[str, ...]]] = {}
-        for task, amounts in demand.items():
-            for name, amount in amounts.items():
-                if (free := self._devices.get(name)) is not None and amount > 0:
-                    count = round(amount)
-                    grant.setdefault(task, {})[name] = tuple(free[:count])
-                    del free[:count]
-        self._change(demand, -1)
-        return grant
+    def _check(self, waiting: Sequence[_Waiting]) -> list[Refused]:
+        """The machine may be another one than that at which a unit was added: does it still fit there at all?"""
+        refused = []
+        for one in waiting:
+            if one.record.id in self._checked:
+                continue
+            try:
+                one.engine.backend.check([task.task for task in one.record.tasks])
+                self._checked.add(one.record.id)
+            except ExecutorError as error:
+                refused.append(Refused(one.record, str(error)))
+        return refused
 
-    def take_these(self, demand: Demand, grant: Grant) -> None:
-        """Takes the amounts, and exactly the devices of the grant: for units that were found running."""
-        for devices in grant.values():
-            for name, taken in devices.items():
-                free = self._devices.get(name, [])
-                free[:] = [device for device in free if device not in taken]
-        self._change(demand, -1)
-
-    def give_back(self, demand: Demand, grant: Grant) -> None:
-        for devices in grant.values():
-            for name, taken in devices.items():
-                if name in self._devices:
-                    self._devices[name] = sorted({*self._devices[name], *taken}, key=_by_index)
-        self._change(demand, +1)
-
-    def _change(self, demand: Demand, sign: int) -> None:
-        for name, amount in total(demand).items():
-            self._free[name] = self._free.get(name, 0.0) + sign * amount
+    def _forget(self, unit_ids: Sequence[int]) -> None:
+        self._line.remove(unit_ids)
+        for unit_id in unit_ids:
+            self._known.pop(unit_id, None)
+            self._checked.discard(unit_id)
 
 
-def total(demand: Demand) -> dict[str, float]:
-    """The sum over the tasks, by resource."""
-    amounts: dict[str, float] = {}
-    for task in demand.values():
-        for name, amount in task.items():
-            amounts[name] = amounts.get(name, 0.0) + amount
-    return amounts
-
-
-def _by_index(device: str) -> tuple[int, str]:
-    return (int(device), '') if device.isdigit() else (1 << 30, device)
+def longest(tasks: Sequence[Task]) -> float | None:
+    """How long a unit may run, in seconds: till the last task is killed for being late; None if one need not end."""
+    limits = []
+    for task in tasks:
+        timeout = task.options.get('timeout')
+        if timeout is None:
+            return None
+        limits.append(float(timeout) + float(task.options.get('grace') or 0.0))
+    return max(limits, default=None)

@@ -1,21 +1,18 @@
-"""A unit that its back end has: what the supervisor knows of it while it runs."""
+"""The units that back ends have: submitted, observed, asked to end, and ended with what became of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import attrs
 
-from xmanager.backend import Backend, Grant, Unit
-from xmanager.store import UnitRecord
-from xmanager.supervise.admission import Demand, Pool
-
-
-@attrs.define
-class Engine:
-    """A back end in use, with what is free of it."""
-
-    name: str
-    backend: Backend
-    pool: Pool
+from xmanager.backend import Grant, Observation, Rejected, TaskObservation, Unit
+from xmanager.ledger import Hold
+from xmanager.store import FAILED, LOST, RESTARTING, RUNNING, Change, UnitRecord
+from xmanager.supervise import outcomes, retries
+from xmanager.supervise.admission import longest
+from xmanager.supervise.engines import Engine
+from xmanager.supervise.outbox import Outbox
 
 
 @attrs.define
@@ -30,10 +27,180 @@ class Running:
     unit: Unit
     reference: str
     engine: Engine
-    demand: Demand
-    grant: Grant
     stopping: tuple[str, str] | None = None
     culprit: str = ''
 
-    def release(self) -> None:
-        self.engine.pool.give_back(self.demand, self.grant)
+
+class Fleet:
+    """All running units of an experiment, by id."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        clock: Callable[[], float],
+        restarting: Callable[[int, float], None],
+    ) -> None:
+        """`restarting` is told the id of a unit that shall be tried again, and when that is due."""
+        self._outbox = outbox
+        self._clock = clock
+        self._restarting = restarting
+        self._units: dict[int, Running] = {}
+
+    def __contains__(self, unit_id: int) -> bool:
+        return unit_id in self._units
+
+    def __bool__(self) -> bool:
+        return bool(self._units)
+
+    def among(self, units: Sequence[UnitRecord]) -> list[Running]:
+        """Those of these units that run."""
+        return [self._units[unit.id] for unit in units if unit.id in self._units]
+
+    def needs(self, engine: Engine) -> bool:
+        """Whether the back end has to be looked at: for running units, or to end what ended ones left behind."""
+        return engine.backend.busy or any(one.engine is engine for one in self._units.values())
+
+    # Taking in.
+
+    def submit(self, record: UnitRecord, engine: Engine, grant: Grant) -> bool:
+        """Starts a unit whose intent is recorded, or completes its start; False if it can't be started."""
+        unit = record.as_unit()
+        [answer] = engine.backend.submit([engine.backend.render(unit, grant)])
+        if isinstance(answer, Rejected):
+            engine.account.give_back(record.id)
+            message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
+            self._outbox.record(record, FAILED, why=answer.reason, message=message)
+            return False
+        self._units[record.id] = Running(record, unit, answer.ref, engine, record.stopping)
+        self._outbox.record(record, RUNNING, reference=answer.ref)
+        return True
+
+    def take_over(self, record: UnitRecord, reference: str, engine: Engine) -> None:
+        """A unit that was found running, or to have run. It holds what it was given."""
+        tasks = [task.task for task in record.tasks]
+        since = record.started_at or self._clock()
+        limit = longest(tasks)
+        ends_by = None if limit is None else since + limit
+        demand = engine.demand(tasks)
+        engine.account.hold(
+            record.id, Hold(record.key, record.label, demand, record.grant, since, ends_by)
+        )
+        if record.state == RUNNING:
+            unit = record.as_unit()
+            self._units[record.id] = Running(record, unit, reference, engine, record.stopping)
+        else:
+            self.submit(record, engine, record.grant)
+
+    def never_seen(self, record: UnitRecord, message: str) -> None:
+        """A unit that ran, of which no trace was found."""
+        self._finish(
+            record, outcomes.Outcome(LOST, message, {}), self._clock(), {}, _any_retry(record)
+        )
+
+    # Looking.
+
+    def observe(self, engine: Engine) -> None:
+        """Asks a back end for its units, and records the ends of those that have ended."""
+        mine = {one.reference: one for one in self._units.values() if one.engine is engine}
+        seen = engine.backend.observe({reference: one.unit for reference, one in mine.items()})
+        for reference, observation in seen.items():
+            self._consider(mine[reference], observation)
+
+    def _consider(self, running: Running, observation: Observation) -> None:
+        if outcomes.has_ended(observation):
+            self._end(running, observation)
+        elif not running.culprit and (wrong := outcomes.first_gone_wrong(observation)):
+            running.culprit = wrong
+            running.engine.backend.stop({running.reference: running.unit}, None)
+
+    def _end(self, running: Running, observation: Observation) -> None:
+        outcome = outcomes.judge(running.record, observation, running.culprit)
+        retry = None
+        if running.stopping:
+            state, message = running.stopping
+            outcome = attrs.evolve(outcome, state=state, message=message)
+        else:
+            retry = _retry(running, observation)
+        ends = [task.ended_at for task in observation.values() if task.ended_at is not None]
+        at = max(ends) if ends else self._clock()
+        del self._units[running.record.id]
+        running.engine.account.give_back(running.record.id)
+        asked = running.stopping is not None
+        self._finish(running.record, outcome, at, observation, retry, asked_to_stop=asked)
+
+    def _finish(
+        self,
+        record: UnitRecord,
+        outcome: outcomes.Outcome,
+        at: float,
+        observation: Observation,
+        retry: retries.Retry | None,
+        *,
+        asked_to_stop: bool = False,
+    ) -> None:
+        if retry is not None:
+            due = self._clock() + retry.delay
+            message = f'attempt {record.attempt}: {outcome.message}; {retry.why}'
+            self._outbox.add(
+                Change(
+                    record.id,
+                    RESTARTING,
+                    why=message,
+                    message=message,
+                    at=at,
+                    not_before=due,
+                    restarts=record.restarts + 1,
+                )
+            )
+            self._restarting(record.id, due)
+            return
+        why = outcome.message
+        if asked_to_stop:
+            why = f'asked to stop: {why}' if why else 'asked to stop'
+        self._outbox.add(
+            Change(
+                record.id,
+                outcome.state,
+                why=why,
+                message=outcome.message,
+                at=at,
+                tasks=observation,
+                task_messages=outcome.task_messages,
+            )
+        )
+
+    # Ending.
+
+    def ask_to_end(self, units: Sequence[Running], state: str, message: str) -> bool:
+        """Stops running units, which shall end in that state; False if all were asked before."""
+        fresh = [running for running in units if running.stopping is None]
+        for running in fresh:
+            running.stopping = (state, message)
+            self._outbox.add(Change(running.record.id, RUNNING, stopping=running.stopping))
+        self._outbox.flush()  # The intent comes first: a successor goes on with it.
+        self._stop(fresh)
+        return bool(fresh)
+
+    def go_on_stopping(self) -> None:
+        """Stops again what an earlier supervisor was asked to stop."""
+        self._stop([running for running in self._units.values() if running.stopping])
+
+    def _stop(self, units: Sequence[Running]) -> None:
+        for engine in {running.engine.name: running.engine for running in units}.values():
+            mine = {one.reference: one.unit for one in units if one.engine is engine}
+            engine.backend.stop(mine, None)
+
+
+def _retry(running: Running, observation: Observation) -> retries.Retry | None:
+    """Decided by the task that went wrong first: the others were stopped because of it."""
+    culprit = running.culprit or outcomes.first_gone_wrong(observation)
+    for task in running.unit.tasks:
+        if task.name == culprit:
+            return retries.decide(task.options, observation[culprit], running.record.restarts)
+    return None
+
+
+def _any_retry(record: UnitRecord) -> retries.Retry | None:
+    vanished = TaskObservation('vanished')
+    found = (retries.decide(one.task.options, vanished, record.restarts) for one in record.tasks)
+    return next(filter(None, found), None)

@@ -6,17 +6,19 @@ instruction at which the process may die, the next supervisor can tell from the 
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import attrs
-
-from xmanager.backend import Backend, Grant, Observation, Rejected
-from xmanager.errors import ExecutorError
+from xmanager import faults
+from xmanager.backend import Backend
+from xmanager.errors import LedgerError
 from xmanager.store import (
     COMPLETED,
     CREATING,
     FAILED,
+    FINAL_STATES,
     LOST,
     QUEUED,
     RESTARTING,
@@ -24,17 +26,20 @@ from xmanager.store import (
     STARTING,
     Change,
     Request,
+    Standing,
     Store,
     UnitRecord,
 )
+from xmanager.store.leases import Lease
 from xmanager.store.presence import Presence
-from xmanager.supervise import outcomes
-from xmanager.supervise.admission import Demand, Pool
+from xmanager.supervise.admission import Admission
 from xmanager.supervise.auxiliaries import due_auxiliaries
-from xmanager.supervise.running import Engine, Running
+from xmanager.supervise.engines import Engine, Engines
+from xmanager.supervise.notices import Notices
+from xmanager.supervise.outbox import Outbox
+from xmanager.supervise.running import Fleet
 from xmanager.supervise.waiting_line import WaitingLine
 
-ACTOR = 'supervisor'
 _IDLE = 1.0  # Seconds between two looks at the store when nothing wakes the supervisor.
 
 
@@ -47,144 +52,141 @@ class Supervisor:
         experiment_id: int,
         load_backend: Callable[[str], Backend],
         *,
+        notices: Notices | None = None,
+        lease: Lease | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.experiment_id = experiment_id
-        self._load_backend = load_backend
         self._clock = clock
         self._presence = Presence(store.home.experiment_folder(experiment_id))
-        self._engines: dict[str, Engine] = {}
-        self._running: dict[int, Running] = {}
-        self._queue = WaitingLine(store, experiment_id)
-        self._outbox: list[Change] = []
+        self._notices = notices or Notices(os.environ, experiment_id, _log)
+        self._lease = lease
+        self._outbox = Outbox(store, clock, self._moved, lease)
+        self._engines = Engines(store, experiment_id, load_backend, clock=clock)
+        self._line = WaitingLine(store, experiment_id)
+        self._admission = Admission(self._line, self._engines)
+        self._fleet = Fleet(self._outbox, clock, self._restart_at)
+        self._due: dict[int, float] = {}  # When units that failed are to be tried again.
         self._requests: list[Request] = []
         self._token: object = None
         self._launching = True  # Until it was seen that nobody launches.
+        self._stirred = (
+            True  # Something outside may have changed since the last turn at the accounts.
+        )
+        self._has_news = (
+            False  # A unit has ended, and the end of the experiment was not told since.
+        )
 
     # The course of things.
 
     def adopt(self) -> None:
         """Takes over what an earlier supervisor left: finds what was submitted, requeues what never started."""
         records = self.store.units(self.experiment_id, states=(STARTING, RUNNING, RESTARTING))
-        for name in sorted({record.backend for record in records}):
-            mine = [record for record in records if record.backend == name]
-            self._adopt_from(self._engine(name), mine)
-        self._flush()
-        self._stop_all([running for running in self._running.values() if running.stopping])
+        for record in records:
+            if record.state == RESTARTING:
+                self._due[record.id] = record.not_before or 0.0
+        submitted = [record for record in records if record.state != RESTARTING]
+        for name in sorted({record.backend for record in submitted}):
+            mine = [record for record in submitted if record.backend == name]
+            self._adopt_from(self._engines.get(name), mine)
+        self._outbox.flush()
+        self._fleet.go_on_stopping()
 
     def step(self) -> bool:
-        """One pass over everything; returns whether something happened, so that another pass is due at once."""
+        """One pass over everything; returns whether another one is due at once, for this one has made room."""
         self._look_at_store()
-        happened = self._observe()
-        happened = self._obey() or happened
+        for engine in self._engines:
+            if self._fleet.needs(engine):
+                self._fleet.observe(engine)
+        again = self._obey()
         self._fail_orphans()
-        happened = self._end_auxiliaries() or happened
-        happened = self._admit() or happened
-        if not happened:
-            self._flush()
-        return happened
+        again = self._end_auxiliaries() or again
+        self._queue_what_is_due()
+        return self._admit() or again
+
+    def rest(self) -> bool:
+        """Writes what can wait until nothing else is to be done; returns whether there was any.
+
+        That a unit runs is not written at once: often there is more to write with it a moment later, and should this
+        process die in between, its successor finds the unit by its key.
+        """
+        written = bool(self._outbox)
+        self._outbox.flush()
+        self._notices.poll()
+        return written
 
     def patience(self) -> float:
         """Seconds until the next step is due, if nothing wakes the supervisor before."""
-        periods = [
-            engine.backend.period for engine in self._engines.values() if self._needs(engine)
-        ]
+        periods = [e.backend.period for e in self._engines if self._fleet.needs(e)]
+        if self._due:
+            periods.append(max(0.0, min(self._due.values()) - self._clock()))
         return min([_IDLE, *periods])
 
     def has_work(self) -> bool:
         """Whether the experiment still needs a supervisor."""
-        if self._outbox or any(self._needs(engine) for engine in self._engines.values()):
+        if self._outbox or self._fleet or any(self._fleet.needs(e) for e in self._engines):
             return True
-        if self._presence.is_launching():
-            return True
-        if self.store.requests(self.experiment_id):
+        if self._presence.is_launching() or self.store.requests(self.experiment_id):
             return True
         counts = self.store.counts(self.experiment_id)
-        return any(counts.get(s) for s in (CREATING, QUEUED, STARTING, RUNNING, RESTARTING))
+        if any(counts.get(s) for s in (CREATING, QUEUED, STARTING, RUNNING, RESTARTING)):
+            return True
+        if self._has_news:
+            self._has_news = False
+            self._notices.experiment_ended()
+            self._notices.poll()
+        return self._notices.pending
+
+    def leave(self) -> None:
+        """Nothing is held any more, and nothing waits."""
+        for engine in self._engines:
+            try:
+                engine.account.leave()
+            except (
+                LedgerError
+            ) as error:  # What is left there counts for nothing once this process has ended.
+                _log(str(error))
 
     def close(self) -> None:
-        """Lets go of what the back ends hold of this process; the units run on."""
-        for engine in self._engines.values():
-            engine.backend.close()
+        """Lets go of what is held of this process; the units run on."""
+        self._engines.close()
+        self._notices.close()
 
     # Adoption.
 
     def _adopt_from(self, engine: Engine, records: list[UnitRecord]) -> None:
         found = engine.backend.find([record.as_unit() for record in records])
+        faults.pass_by('adopt')
         for record in records:
             if record.key in found:
-                self._take_over(engine, record, found[record.key])
+                self._fleet.take_over(record, found[record.key], engine)
             elif record.stopping:
                 state, message = record.stopping
-                self._record(record, state, why='asked to stop', message=message)
+                self._outbox.record(record, state, why='asked to stop', message=message)
             elif record.state == RUNNING:
-                self._record(record, LOST, why='no trace of it was found', message=_NO_TRACE)
+                self._fleet.never_seen(record, _NO_TRACE)
             else:
-                self._record(record, QUEUED, why='it had not started when its supervisor died')
-
-    def _take_over(self, engine: Engine, record: UnitRecord, reference: str) -> None:
-        unit = record.as_unit()
-        demand = engine.backend.demand(unit.tasks)
-        engine.pool.take_these(demand, record.grant)
-        self._running[record.id] = Running(
-            record, unit, reference, engine, demand, record.grant, record.stopping
-        )
-        if record.state != RUNNING:
-            self._record(record, RUNNING, why='found running', reference=reference)
+                why = 'it had not started when its supervisor died'
+                self._outbox.record(record, QUEUED, why=why)
 
     # Looking.
 
     def _look_at_store(self) -> None:
-        token = self.store.foreign_token()
+        token = self.store.foreign_token(self.experiment_id)
         if token == self._token:
             return
         self._token = token
-        self._queue.is_stale = True
+        self._line.is_stale = True
         self._requests = self.store.requests(self.experiment_id)
 
-    def _observe(self) -> bool:
-        happened = False
-        for engine in self._engines.values():
-            if not self._needs(engine):
-                continue
-            mine = {r.reference: r for r in self._running.values() if r.engine is engine}
-            seen = engine.backend.observe({ref: running.unit for ref, running in mine.items()})
-            for reference, observation in seen.items():
-                happened = self._consider(mine[reference], observation) or happened
-        return happened
-
-    def _consider(self, running: Running, observation: Observation) -> bool:
-        if outcomes.has_ended(observation):
-            self._end(running, observation)
-            return True
-        if not running.culprit and (wrong := outcomes.first_gone_wrong(observation)):
-            running.culprit = wrong
-            running.engine.backend.stop({running.reference: running.unit}, None)
-            return True
-        return False
-
-    def _end(self, running: Running, observation: Observation) -> None:
-        outcome = outcomes.judge(running.record, observation, running.culprit)
-        why = outcome.message
-        if running.stopping:
-            state, message = running.stopping
-            outcome = attrs.evolve(outcome, state=state, message=message)
-            why = f'asked to stop: {message}' if message else 'asked to stop'
-        ends = [task.ended_at for task in observation.values() if task.ended_at is not None]
-        self._outbox.append(
-            Change(
-                running.record.id,
-                outcome.state,
-                why=why,
-                message=outcome.message,
-                at=max(ends) if ends else self._clock(),
-                tasks=observation,
-                task_messages=outcome.task_messages,
-            )
-        )
-        del self._running[running.record.id]
-        running.release()
+    def _moved(self, units: list[Standing]) -> None:
+        """These were written to have moved."""
+        for unit in units:
+            if unit.state in FINAL_STATES:
+                self._has_news = True
+            if unit.state in (FAILED, LOST):
+                self._notices.unit_failed(unit.label)
 
     # Obeying.
 
@@ -196,41 +198,27 @@ class Supervisor:
                 self._stop(request)
             else:
                 self._restart(request)
-            self._flush()  # What is asked of each unit is recorded with it: the request has served.
-            self.store.finish_requests([request.id])
+            self._outbox.flush()  # What is asked of each unit is recorded with it: the request has served.
+            self.store.finish_requests([request.id], lease=self._lease)
         return bool(requests)
 
     def _stop(self, request: Request) -> None:
-        self._flush()
+        self._outbox.flush()
         active = [unit for unit in self._units_of(request) if unit.is_active]
-        waiting = [unit for unit in active if unit.id not in self._running]
+        waiting = [unit for unit in active if unit.id not in self._fleet]
         for unit in waiting:
-            self._record(unit, request.outcome, why=_asked(request), message=request.message)
-        self._queue.remove({unit.id for unit in waiting})
-        ours = [self._running[unit.id] for unit in active if unit.id in self._running]
-        self._ask_to_end(ours, request.outcome, request.message)
-
-    def _ask_to_end(self, units: Sequence[Running], state: str, message: str) -> bool:
-        """Stops running units, which shall end in that state; False if all were asked before."""
-        fresh = [running for running in units if running.stopping is None]
-        for running in fresh:
-            running.stopping = (state, message)
-            self._outbox.append(Change(running.record.id, RUNNING, stopping=running.stopping))
-        self._flush()  # The intent comes first: a successor goes on with it.
-        self._stop_all(fresh)
-        return bool(fresh)
-
-    def _stop_all(self, units: Sequence[Running]) -> None:
-        for engine in {running.engine.name: running.engine for running in units}.values():
-            mine = {r.reference: r.unit for r in units if r.engine is engine}
-            engine.backend.stop(mine, None)
+            self._due.pop(unit.id, None)
+            self._outbox.record(unit, request.outcome, why=_asked(request), message=request.message)
+        self._line.remove({unit.id for unit in waiting})
+        self._fleet.ask_to_end(self._fleet.among(active), request.outcome, request.message)
 
     def _restart(self, request: Request) -> None:
+        self._outbox.flush()
         for unit in self._units_of(request):
             if not unit.is_active and unit.backend:  # Else its generator never added a job.
-                self._record(unit, RESTARTING, why=_asked(request))
-                self._record(unit, QUEUED, why='restarted')
-        self._queue.is_stale = True
+                self._outbox.record(unit, RESTARTING, why=_asked(request), restarts=0)
+                self._outbox.record(unit, QUEUED, why='restarted')
+        self._line.is_stale = True
 
     def _units_of(self, request: Request) -> list[UnitRecord]:
         if request.unit_id is None:
@@ -238,104 +226,66 @@ class Supervisor:
         return self.store.units_by_id([request.unit_id], with_tasks=False)
 
     def _end_auxiliaries(self) -> bool:
-        if self._launching or self._queue:
+        if self._launching or self._line:
             return False
         due = due_auxiliaries(self.store, self.experiment_id, self._clock())
         for unit in due:
-            if unit.id not in self._running:
-                self._record(unit, COMPLETED, why=_SERVED, message=_SERVED)
-        running = [self._running[unit.id] for unit in due if unit.id in self._running]
-        return self._ask_to_end(running, COMPLETED, _SERVED)
+            if unit.id not in self._fleet:
+                self._due.pop(unit.id, None)
+                self._outbox.record(unit, COMPLETED, why=_SERVED, message=_SERVED)
+        return self._fleet.ask_to_end(self._fleet.among(due), COMPLETED, _SERVED)
 
     def _fail_orphans(self) -> None:
         """Fails units whose generator can't add jobs any more, because its launcher is gone."""
         was_launching, self._launching = self._launching, self._presence.is_launching()
-        if not self._queue.is_stale and (self._launching or not was_launching):
+        if not self._line.is_stale and (self._launching or not was_launching):
             return
         creating = self.store.units(self.experiment_id, states=(CREATING,), with_tasks=False)
         # Asked after the units were read: whoever added one of these and lives, holds the lock since before that.
         if creating and not self._presence.is_launching():
-            self._outbox += [
-                Change(unit.id, FAILED, why=_ORPHANED, message=_ORPHANED, expect=(CREATING,))
-                for unit in creating
-            ]
+            for unit in creating:
+                self._outbox.add(
+                    Change(unit.id, FAILED, why=_ORPHANED, message=_ORPHANED, expect=(CREATING,))
+                )
+
+    # Trying again.
+
+    def _restart_at(self, unit_id: int, due: float) -> None:
+        self._due[unit_id] = due
+
+    def _queue_what_is_due(self) -> None:
+        now = self._clock()
+        for unit_id in [id for id, due in self._due.items() if due <= now]:
+            del self._due[unit_id]
+            self._outbox.add(Change(unit_id, QUEUED, why='its turn again', expect=(RESTARTING,)))
+            self._line.is_stale = True
 
     # Admission.
 
     def _admit(self) -> bool:
-        if self._queue.needs_reading():
-            self._flush()
-            self._queue.read()
-        admitted: list[tuple[UnitRecord, Engine, Demand, Grant]] = []
-        while self._queue:
-            record = self._queue.first
-            try:
-                engine = self._engine(record.backend)
-                demand = engine.backend.demand([task.task for task in record.tasks])
-                if not engine.pool.fits(demand):
-                    # The machine may be another one than that at which it was added.
-                    engine.backend.check([task.task for task in record.tasks])
-                    break
-            except ExecutorError as error:
-                self._record(record, FAILED, why=str(error), message=str(error))
-                self._queue.remove_first()
-                continue
-            grant = engine.pool.take(demand)
-            admitted.append((record, engine, demand, grant))
-            self._outbox.append(Change(record.id, STARTING, expect=(QUEUED,), grant=grant))
-            self._queue.remove_first()
-        if not admitted:
+        """Starts who may start; returns whether others may now, too."""
+        if self._line.needs_reading():
+            self._outbox.flush()
+            self._line.read()
+        if not self._line and all(engine.account.is_settled for engine in self._engines):
             return False
-        moved = {record.id for record in self._flush() if record.state == STARTING}
-        for record, engine, demand, grant in admitted:
-            if record.id in moved:
-                self._submit(record, engine, demand, grant)
-            else:  # Stopped by somebody between our reading and our writing.
-                engine.pool.give_back(demand, grant)
-        return True
-
-    def _submit(self, record: UnitRecord, engine: Engine, demand: Demand, grant: Grant) -> None:
-        unit = record.as_unit()
-        [answer] = engine.backend.submit([engine.backend.render(unit, grant)])
-        if isinstance(answer, Rejected):
-            engine.pool.give_back(demand, grant)
-            message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
-            self._record(record, FAILED, why=answer.reason, message=message)
-            return
-        self._running[record.id] = Running(record, unit, answer.ref, engine, demand, grant)
-        self._record(record, RUNNING, reference=answer.ref)
-
-    def _needs(self, engine: Engine) -> bool:
-        """Whether the back end has to be looked at: for running units, or to end what ended ones left behind."""
-        return engine.backend.busy or any(r.engine is engine for r in self._running.values())
-
-    # Recording.
-
-    def _engine(self, name: str) -> Engine:
-        if name not in self._engines:
-            backend = self._load_backend(name)
-            self._engines[name] = Engine(name, backend, Pool(backend.capacity()))
-        return self._engines[name]
-
-    def _record(
-        self,
-        unit: UnitRecord,
-        state: str,
-        *,
-        why: str = '',
-        message: str | None = None,
-        reference: str | None = None,
-    ) -> None:
-        self._outbox.append(
-            Change(unit.id, state, why=why, message=message, reference=reference, at=self._clock())
-        )
-
-    def _flush(self) -> list[UnitRecord]:
-        """Writes what has gathered, in one transaction."""
-        if not self._outbox:
-            return []
-        changes, self._outbox = self._outbox, []
-        return self.store.move(changes, actor=ACTOR)
+        admitted, refused = self._admission.go()
+        for one in refused:
+            self._outbox.record(one.record, FAILED, why=one.why, message=one.why)
+        for starting in admitted:
+            self._outbox.add(
+                Change(starting.record.id, STARTING, expect=(QUEUED,), grant=starting.grant)
+            )
+        left = bool(refused)
+        moved = {record.id for record in self._outbox.flush() if record.state == STARTING}
+        for starting in admitted:
+            if starting.record.id not in moved:
+                # Stopped by somebody between our reading and our writing.
+                starting.engine.account.give_back(starting.record.id)
+                left = True
+            elif not self._fleet.submit(starting.record, starting.engine, starting.grant):
+                left = True
+        return left or (self._line.needs_reading() and not self._line)
 
 
 _NO_TRACE = 'its folder and its processes are gone; how it ended cannot be known'
@@ -346,3 +296,7 @@ _ORPHANED = 'the launch script ended before the job generator of this unit did'
 def _asked(request: Request) -> str:
     asked = f'{request.verb} asked by {request.actor}'
     return f'{asked}: {request.message}' if request.message else asked
+
+
+def _log(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

@@ -1,17 +1,19 @@
-"""The head of the queue, in memory: the next units to be started, however many wait in the store."""
+"""The head of an experiment's queue, in memory: the next units to be started, however many wait in the store."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
-from xmanager.store import QUEUED, Store, UnitRecord
+from xmanager.store import Store, UnitRecord
 
-_WINDOW = 64  # Enough to fill a host several times over.
+_WINDOW = (
+    64  # Enough to fill a host several times over, and to find somebody who fits beside a gang.
+)
+_LOW = 16  # With fewer than this in the window it is filled up again.
 
 
 class WaitingLine:
-    """The first of the queued units, by importance, then by age.
+    """The first of the queued units, by importance, then by age; none while the experiment is paused.
 
     `is_stale` says that others have written to the store since it was read.
     """
@@ -19,30 +21,33 @@ class WaitingLine:
     def __init__(self, store: Store, experiment_id: int) -> None:
         self._store = store
         self._experiment_id = experiment_id
-        self._units: deque[UnitRecord] = deque()
+        self._units: dict[int, UnitRecord] = {}
         self._has_more = True  # Queued units beyond the window.
         self.is_stale = True
 
     def __bool__(self) -> bool:
         return bool(self._units)
 
-    @property
-    def first(self) -> UnitRecord:
-        return self._units[0]
-
-    def remove_first(self) -> None:
-        self._units.popleft()
+    def __iter__(self) -> Iterator[UnitRecord]:
+        return iter(self._units.values())
 
     def remove(self, unit_ids: Collection[int]) -> None:
-        self._units = deque(unit for unit in self._units if unit.id not in unit_ids)
+        for unit_id in unit_ids:
+            self._units.pop(unit_id, None)
 
     def needs_reading(self) -> bool:
-        return self.is_stale or (self._has_more and not self._units)
+        return self.is_stale or (self._has_more and len(self._units) < _LOW)
 
     def read(self) -> None:
         """Reads the window anew; what was recorded of its units must have been written before."""
-        self._units = deque(
-            self._store.units(self._experiment_id, states=(QUEUED,), order='queue', limit=_WINDOW)
-        )
-        self._has_more = len(self._units) == _WINDOW
+        queued = self._store.queue(self._experiment_id, limit=_WINDOW)
+        known = {
+            id: unit
+            for id, importance in queued
+            if (unit := self._units.get(id)) is not None and unit.importance == importance
+        }
+        unknown = [id for id, _ in queued if id not in known]
+        known |= {unit.id: unit for unit in self._store.units_by_id(unknown)} if unknown else {}
+        self._units = {id: known[id] for id, _ in queued if id in known}
+        self._has_more = len(queued) == _WINDOW
         self.is_stale = False

@@ -38,6 +38,7 @@ class World:
     def add(self, *commands: str, kind: str = 'work', **facts: object) -> int:
         """Adds one unit with a job for each command; returns its id."""
         requirements = facts.pop('requirements', {'cpu': 1.0})
+        options = facts.pop('options', {})
         tasks = tuple(
             Task(
                 name=f'job{i}',
@@ -45,6 +46,7 @@ class World:
                 argv=tuple(command.split()),
                 cwd='/',
                 requirements=requirements,  # type: ignore[arg-type]
+                options=options,  # type: ignore[arg-type]
             )
             for i, command in enumerate(commands)
         )
@@ -54,8 +56,11 @@ class World:
 
     def settle(self) -> None:
         """Steps until nothing happens any more at this moment."""
+        quiet = 0  # Twice: what was stopped in one pass is seen to have ended in the next.
         for _ in range(1000):
-            if not self.supervisor.step():
+            happened = self.supervisor.step()
+            quiet = 0 if self.supervisor.rest() or happened else quiet + 1
+            if quiet == 2:
                 return
         raise AssertionError('the supervisor never comes to rest')
 

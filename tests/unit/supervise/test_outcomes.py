@@ -23,8 +23,8 @@ def unit(tmp_path):
     return UnitRecord(
         id=1, experiment_id=1, kind='work', number=1, state='running', message='', identity='', args={},
         importance=0, tags=(), termination_delay=None, attempt=1, backend='fake', reference='', created_at=0.0,
-        started_at=0.0, ended_at=None, folder=tmp_path, home_id='h',
-        tasks=tuple(TaskRecord(a_task(name), tmp_path / name) for name in 'abc'),
+        started_at=0.0, ended_at=None, place=str(tmp_path), home_id='h',
+        tasks=tuple(TaskRecord(a_task(name), str(tmp_path / name)) for name in 'abc'),
     )  # fmt: skip
 
 

@@ -1,0 +1,166 @@
+"""What the units of one experiment hold of a back end's capacity, in agreement with all who share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import attrs
+
+from xmanager.backend import Capacity
+from xmanager.ledger import Demand, Entry, Hold, Ledger, Space, Start, Want, schedule
+from xmanager.store.presence import wake_by
+
+Strangers = Callable[[], Mapping[str, Collection[str]]]
+
+_LOOK = 1.0  # Seconds between two looks for processes of strangers.
+
+
+class Account:
+    """Holds by unit id. Without a ledger the capacity is this experiment's alone; without a capacity it is endless.
+
+    `lent` are keys of the units in which this experiment was launched: they wait for it, and their CPUs and memory
+    are lent to it.
+    """
+
+    def __init__(
+        self,
+        capacity: Capacity | None,
+        owner: str,
+        ledger: Ledger | None,
+        strangers: Strangers,
+        *,
+        clock: Callable[[], float],
+        lent: Collection[str] = (),
+    ) -> None:
+        self._capacity = capacity
+        self._owner = owner
+        self._ledger = ledger
+        self._strangers = strangers
+        self._clock = clock
+        self._lent = frozenset(lent)
+        self._holds: dict[int, Hold] = {}
+        self._seen: Mapping[str, Collection[str]] = {}
+        self._looked_at = -_LOOK
+        self._held_then: set[tuple[str, str]] = set()
+        self._left_alone: dict[str, tuple[str, ...]] = {}
+        self._told = True  # Whether the ledger says what is held here.
+        self._freed = False  # Whether others may have been waiting for what was given back here.
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all who share the capacity know what is held here."""
+        return self._told
+
+    def hold(self, unit_id: int, hold: Hold) -> None:
+        """For a unit that was found running: it has what it has, whether it fits or not."""
+        self._holds[unit_id] = hold
+        self._told = False
+
+    def give_back(self, unit_id: int) -> None:
+        if self._holds.pop(unit_id, None) is not None:
+            self._told, self._freed = False, True
+
+    def admit(self, wants: Sequence[Want], key_of: Callable[[int], str]) -> list[Start]:
+        """Those units, of these that wait, that may start now; they hold what they asked for from now on.
+
+        `key_of` tells the mark of a unit by its id. Raises LedgerError.
+        """
+        if self._capacity is None:
+            return [Start(want, {}) for want in wants]
+        if self._ledger is None:
+            return self._schedule(self._capacity, [], wants, key_of)[0]
+        with self._ledger.turn() as others:
+            starts, for_others = self._schedule(self._capacity, others, wants, key_of)
+            started = {start.want.id for start in starts}
+            waiting = [want for want in wants if want.id not in started]
+            self._ledger.write(list(self._holds.values()), waiting, self._left_alone)
+        freed, self._freed, self._told = self._freed, False, True
+        if freed:
+            for entry in others:
+                if entry.owner in for_others:
+                    wake_by(entry.wake_pipe)
+        return starts
+
+    def leave(self) -> None:
+        """Forgets the account: nothing is held any more. Raises LedgerError."""
+        if self._ledger is None:
+            return
+        with self._ledger.turn() as others:
+            self._ledger.leave()
+        for entry in others:
+            if entry.wants:
+                wake_by(entry.wake_pipe)
+
+    def close(self) -> None:
+        """Lets go of the ledger; what is written there counts for as long as the jobs live."""
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _schedule(
+        self,
+        capacity: Capacity,
+        others: Sequence[Entry],
+        wants: Sequence[Want],
+        key_of: Callable[[int], str],
+    ) -> tuple[list[Start], set[str]]:
+        """Our units that may start, and the owners of others that may."""
+        now = self._clock()
+        theirs = [self._as_it_counts(hold) for entry in others for hold in entry.holds]
+        holds = [*self._holds.values(), *theirs]
+        strangers = self._taken_by_strangers(capacity, holds, wants)
+        self._left_alone = {name: tuple(sorted(devices)) for name, devices in strangers.items()}
+        space = Space(capacity, strangers)
+        for hold in holds:
+            space.take(hold.demand, hold.grant)
+        all_wants = [*wants, *(want for entry in others for want in entry.wants)]
+        starts = schedule(space, holds, all_wants, now)
+        mine = [start for start in starts if start.want.owner == self._owner]
+        for start in mine:
+            want = start.want
+            ends_by = None if want.limit is None else now + want.limit
+            self._holds[want.id] = Hold(
+                key_of(want.id), want.unit, want.demand, start.grant, now, ends_by
+            )
+        return mine, {start.want.owner for start in starts} - {self._owner}
+
+    def _as_it_counts(self, hold: Hold) -> Hold:
+        if hold.key not in self._lent:
+            return hold
+        demand: Demand = {
+            task: {name: a for name, a in amounts.items() if name not in ('cpu', 'ram')}
+            for task, amounts in hold.demand.items()
+        }
+        return attrs.evolve(hold, demand=demand)
+
+    def _taken_by_strangers(
+        self, capacity: Capacity, holds: Sequence[Hold], wants: Sequence[Want]
+    ) -> dict[str, set[str]]:
+        """Devices that nobody holds, but somebody uses. Asked only where somebody waits for one."""
+        wanted = {
+            name
+            for want in wants
+            for amounts in want.demand.values()
+            for name, amount in amounts.items()
+            if amount and name in capacity.devices
+        }
+        if not wanted:
+            return {}
+        held = {
+            (name, device)
+            for hold in holds
+            for given in hold.grant.values()
+            for name, devices in given.items()
+            for device in devices
+        }
+        return {
+            name: {device for device in devices if (name, device) not in held}
+            for name, devices in self._look_for_strangers(held).items()
+        }
+
+    def _look_for_strangers(self, held: set[tuple[str, str]]) -> Mapping[str, Collection[str]]:
+        """Seldom, for it takes time; but at once for what was still held when we looked."""
+        now = self._clock()
+        if now >= self._looked_at + _LOOK or not self._held_then <= held:
+            self._seen = self._strangers()
+            self._looked_at, self._held_then = now, held
+        return self._seen
