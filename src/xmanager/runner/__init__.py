@@ -19,6 +19,9 @@ def script() -> str:
     return '\n'.join(line for line in lines if line and not line.startswith('#'))
 
 
-def command(status: Path, attempt: int, cwd: str, argv: Sequence[str]) -> list[str]:
-    """The command that runs `argv` in `cwd` and records its start and its end in the file `status`."""
-    return ['/bin/sh', '-c', script(), 'xm-runner', str(status), str(attempt), cwd, *argv]
+def command(status: Path, attempt: int, boot: str, cwd: str, argv: Sequence[str]) -> list[str]:
+    """The command that runs `argv` in `cwd` and records its start and its end in the file `status`.
+
+    `boot` names this boot of the machine: the process number in the record means nothing after the next one.
+    """
+    return ['/bin/sh', '-c', script(), 'xm-runner', str(status), str(attempt), boot, cwd, *argv]

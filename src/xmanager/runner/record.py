@@ -28,29 +28,34 @@ class Ending:
 
 @attrs.frozen
 class Record:
-    """A runner's status file. `pid` is the runner's; `written_at` is when it was last written to."""
+    """A runner's status file. `pid` is the runner's, in that `boot`; `written_at` is when it was last written to."""
 
     attempt: int
     pid: int
     written_at: float
+    boot: str = ''
     ending: Ending | None = None
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: str | Path) -> Record | None:
     """The record in a status file; None if there is none, or nothing that a runner wrote."""
     try:
-        with open(path, encoding='ascii', errors='replace') as file:
-            # What has no newline yet is still being written.
-            lines = file.read(4096).split('\n')[:-1]
-            written_at = os.fstat(file.fileno()).st_mtime
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, 4096).decode('ascii', 'replace')
+            written_at = os.fstat(descriptor).st_mtime
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
+    # What has no newline yet is still being written.
+    lines = text.split('\n')[:-1]
     match lines[0].split() if lines else []:
-        case ['started', attempt, pid] if attempt.isdecimal() and pid.isdecimal():
-            record = Record(int(attempt), int(pid), written_at)
+        case ['started', attempt, pid, *boot] if attempt.isdecimal() and pid.isdecimal():
+            started = (int(attempt), int(pid), written_at, ''.join(boot))
         case _:
             return None
     match lines[-1].split():
         case ['exited', code] if code.isdecimal():
-            return attrs.evolve(record, ending=Ending.from_shell(int(code)))
-    return record
+            return Record(*started, ending=Ending.from_shell(int(code)))
+    return Record(*started)

@@ -244,6 +244,50 @@ class BackendContract:
         (observation,) = self.end(fresh, refs)
         assert _end(observation)[0] == 'exited'
 
+    def test_a_unit_that_is_submitted_again_runs_once(self) -> None:
+        unit = self.make_unit((*self.echo, 'once'), self.run_on)
+        self.submit(self.make_backend(), unit)
+        self.wait_for_output(unit, b'once\0')
+        fresh = self.make_backend()
+        refs = self.submit(fresh, unit)
+        assert self.submit(fresh, unit) == refs
+        (observation,) = self.end(fresh, refs)
+        assert _end(observation) == ('exited', 0, None)
+        assert observation['job1'].signal in (9, 15)
+        log = unit.task_folder(unit.tasks[0]) / 'output.log'
+        assert log.read_bytes() == b'once\0'
+
+    def test_a_unit_of_which_a_part_was_submitted_is_completed(self) -> None:
+        unit = self.make_unit((*self.echo, 'first'), self.run_on, (*self.echo, 'third'))
+        self.submit(self.make_backend(), attrs.evolve(unit, tasks=unit.tasks[:2]))
+        self.wait_for_output(unit, b'first\0')
+        fresh = self.make_backend()
+        refs = self.submit(fresh, unit)
+        (observation,) = self.wait(fresh, refs, _ended('job0', 'job2')).values()
+        assert [_end(observation, f'job{i}') for i in range(3)] == [
+            ('exited', 0, None),
+            ('running', None, None),
+            ('exited', 0, None),
+        ]
+        logs = [unit.task_folder(unit.tasks[i]) / 'output.log' for i in (0, 2)]
+        assert [log.read_bytes() for log in logs] == [b'first\0', b'third\0']
+        self.end(fresh, refs)
+
+    def test_a_part_that_has_failed_is_not_completed(self) -> None:
+        backend = self.make_backend()
+        unit = self.make_unit(self.exit_with_7, self.succeed)
+        part = attrs.evolve(unit, tasks=unit.tasks[:1])
+        self.wait_for_end(backend, self.submit(backend, part))
+        fresh = self.make_backend()
+        (observation,) = self.wait_for_end(fresh, self.submit(fresh, unit))
+        assert _end(observation) == ('exited', 7, None)
+        assert _end(observation, 'job1') == ('vanished', None, None)
+        assert observation['job1'].reason == 'it was never started'
+        failed, omitted = (observation[f'job{i}'].ended_at for i in range(2))
+        assert failed is not None
+        assert omitted is not None
+        assert failed <= omitted
+
     def test_units_go_on_when_their_backend_is_closed(self) -> None:
         backend = self.make_backend()
         refs = self.submit(backend, self.make_unit(self.run_on))
@@ -330,6 +374,7 @@ class BackendContract:
         (observation,) = self.wait_for_end(backend, refs)
         assert _end(observation) == ('exited', None, 15)
         assert observation['job0'].reason == 'timed out after 0.2 s'
+        assert observation['job0'].cause == 'timeout'
 
     def wait_until_term_is_ignored(self, unit: Unit) -> None:
         """A task needs a moment to begin to ignore TERM; its log says when."""

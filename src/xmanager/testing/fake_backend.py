@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
@@ -84,11 +84,17 @@ class FakeTask:
     end: TaskObservation
 
     def terminate(self, now: float, kill_at: float, reason: str = '') -> None:
-        """TERM now, and KILL at a later time for what ignores it; what has ended stays as it is."""
+        """TERM now, and KILL at a later time for what ignores it; what has ended stays as it is.
+
+        `reason` is given for a timeout only.
+        """
         at, number = (kill_at, _KILL) if self.outcome.ignores_term else (now, _TERM)
         if at < self.ends_at:
             self.ends_at = at
-            self.end = TaskObservation('exited', signal=number, ended_at=at, reason=reason)
+            cause = 'timeout' if reason else ''
+            self.end = TaskObservation(
+                'exited', signal=number, ended_at=at, reason=reason, cause=cause
+            )
 
     def observe(self, now: float) -> TaskObservation:
         return self.end if now >= self.ends_at else TaskObservation('running')
@@ -118,6 +124,7 @@ class FakeBackend:
 
     `outcome` decides what becomes of each task (by default `interpret` reads it from its command). `faults` maps a
     verb to errors that its next calls raise, one each. `engine` holds all that was submitted, and what was asked.
+    `strangers` are devices by resource, e.g. `{'local_gpu': {'1'}}`; assign to `others` to change them.
     """
 
     def __init__(
@@ -128,10 +135,12 @@ class FakeBackend:
         clock: Callable[[], float] = time.time,
         amounts: Mapping[str, float] | None = None,
         devices: Mapping[str, tuple[str, ...]] | None = None,
+        strangers: Mapping[str, Collection[str]] | None = None,
         period: float = 0.01,
     ) -> None:
         self.engine = engine if engine is not None else FakeEngine()
         self.faults: dict[str, list[Exception]] = {}
+        self.others: Mapping[str, Collection[str]] = strangers or {}
         self.period = period
         self.busy = False
         self.closed = False
@@ -154,6 +163,11 @@ class FakeBackend:
         """As given; None (the engine queues by itself) if no amounts were."""
         return self._capacity
 
+    def strangers(self) -> Mapping[str, frozenset[str]]:
+        """As given, or as `others` says by now."""
+        self._fail('strangers')
+        return {name: frozenset(devices) for name, devices in self.others.items() if devices}
+
     def demand(self, tasks: Sequence[Task]) -> Mapping[str, Mapping[str, float]]:
         """What each task states, no more."""
         return {task.name: dict(task.requirements) for task in tasks}
@@ -163,7 +177,7 @@ class FakeBackend:
         return FakeRequest(unit, grant)
 
     def submit(self, requests: Sequence[FakeRequest]) -> Sequence[Submitted | Rejected]:
-        """Starts the units; one whose key is known already is not started again."""
+        """Starts the units; of one whose key is known already, only what was never submitted."""
         self._fail('submit')
         return [self._submit(request) for request in requests]
 
@@ -202,20 +216,22 @@ class FakeBackend:
         self.closed = True
 
     def _submit(self, request: FakeRequest) -> Submitted | Rejected:
-        unit = request.unit
-        known = self.find([unit])
-        if known:
-            return Submitted(known[unit.key])
-        outcomes = {task.name: self._outcome(unit, task) for task in unit.tasks}
+        unit, now = request.unit, self._clock()
+        ref = self.find([unit]).get(unit.key) or f'fake-{next(self.engine.numbers)}'
+        known = self.engine.tasks.get(ref, {})
+        fresh = [task for task in unit.tasks if task.name not in known]
+        outcomes = {task.name: self._outcome(unit, task) for task in fresh}
         for name, outcome in outcomes.items():
             if outcome.rejected:
                 return Rejected(outcome.rejected, name)
-        ref = f'fake-{next(self.engine.numbers)}'
-        self.engine.requests.append(request)
+        if fresh:
+            self.engine.requests.append(request)
+        begin = (
+            _omit if any(_has_gone_wrong(task.observe(now)) for task in known.values()) else _begin
+        )
+        begun = {task.name: begin(unit, task, outcomes[task.name], now) for task in fresh}
         self.engine.units[ref] = unit
-        self.engine.tasks[ref] = {
-            task.name: _begin(unit, task, outcomes[task.name], self._clock()) for task in unit.tasks
-        }
+        self.engine.tasks[ref] = {**known, **begun}
         return Submitted(ref)
 
     def _fail(self, verb: str) -> None:
@@ -235,6 +251,16 @@ def _begin(unit: Unit, task: Task, outcome: Outcome, now: float) -> FakeTask:
     else:
         end = TaskObservation('exited', exit_code=outcome.exit_code, ended_at=ends_at)
     return FakeTask(task, outcome, now, ends_at, end)
+
+
+def _omit(unit: Unit, task: Task, outcome: Outcome, now: float) -> FakeTask:
+    """A task that is not started, since another one of its unit has gone wrong."""
+    end = TaskObservation('vanished', ended_at=now, reason='it was never started')
+    return FakeTask(task, outcome, now, now, end)
+
+
+def _has_gone_wrong(task: TaskObservation) -> bool:
+    return task.state == 'vanished' or (task.state == 'exited' and task.exit_code != 0)
 
 
 def _grace(task: Task) -> float:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import NamedTuple, Union
 
-from xmanager.errors import InvalidTpuTopologyError
+from xmanager.errors import ExecutorError, InvalidTpuTopologyError
 from xmanager.xm.resource_types import AcceleratorType, ResourceType, resource_type
 from xmanager.xm.topology import Topology
+
+_SMALLEST_SHARE = 0.01
 
 ResourceQuantity = Union[int, float, str, Topology]  # noqa: UP007
 
@@ -24,7 +26,8 @@ class Quantity(NamedTuple):
 def parse_quantity(resource: ResourceType, quantity: object) -> Quantity:
     """Reads a number, a numeric string, a topology, or a topology `*` a number of slices.
 
-    Raises ValueError for anything else, and for a topology of what is no accelerator.
+    A fraction of LOCAL_GPU is a share of one device, and has no topology. Raises ValueError for anything else, and for
+    a topology of what is no accelerator.
     """
     number = quantity if isinstance(quantity, Topology) else _number(quantity)
     if isinstance(number, float):
@@ -58,12 +61,23 @@ def _number(quantity: object) -> float | None:
 def _quantity_from_number(resource: ResourceType, amount: float) -> Quantity:
     if resource not in AcceleratorType or amount == 0:
         return Quantity(amount)
+    if resource is ResourceType.LOCAL_GPU and not amount.is_integer():
+        return Quantity(_checked_share(amount))
     if not amount.is_integer():
         raise InvalidTpuTopologyError(
             f'{resource.name.lower()}={amount}: accelerators are handed out whole. '
             'Ask for a whole number.'
         )
     return Quantity(amount, Topology(str(int(amount))))
+
+
+def _checked_share(amount: float) -> float:
+    if not _SMALLEST_SHARE <= amount < 1:
+        raise ExecutorError(
+            f'local_gpu={amount:g}: a job shares one GPU or has whole ones. '
+            f'Ask for a share from {_SMALLEST_SHARE:g} to less than 1, or for a whole number.'
+        )
+    return amount
 
 
 def _topology_and_slices(resource: ResourceType, quantity: object) -> tuple[Topology, int | None]:

@@ -30,8 +30,10 @@ def apply_args(job: _OfJobs, args: Mapping[str, Any] | None) -> _OfJobs:
 def _merge_into(job: JobType, args: Mapping[str, Any], path: str) -> None:
     if isinstance(job, Job):
         _check_keys(args, _JOB_KEYS, f'xm.Job{path}')
-        job.args = merge_args(job.args, args.get('args'))
-        job.env_vars = {**job.env_vars, **(args.get('env_vars') or {})}
+        if args.get('args') is not None:
+            job.args = merge_args(job.args, args['args'])
+        if args.get('env_vars'):
+            job.env_vars = {**job.env_vars, **args['env_vars']}
     elif isinstance(job, JobGroup):
         _check_keys(args, job.jobs, f'xm.JobGroup{path}')
         for name, member in job.jobs.items():

@@ -117,6 +117,8 @@ class SequentialArgs:
         return f'SequentialArgs(items={self._items!r})'
 
     def _merged(self, later: SequentialArgs) -> SequentialArgs:
+        if not self._items or not later._items:
+            return later if later._items else self
         items = list(self._items)
         place = {name: index for index, (name, _) in enumerate(items) if name is not None}
         for name, value in later._items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextvars
 import functools
@@ -48,7 +49,7 @@ class Pending:
             self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
-        self._task = self._context.run(self._loop.create_task, self._run())
+        self._task = self._loop.create_task(self._run(), context=self._context)
         self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
@@ -91,6 +92,31 @@ class Pending:
             return None
         self.noted = True
         return self.done.exception()
+
+
+class Inbox:
+    """Work that other threads hand over to a loop, which is woken once for all that has come until it looks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._coming: collections.deque[Pending] = collections.deque()
+        self._is_called = False
+
+    def start(self, pending: Pending) -> None:
+        """As `pending.start()`; what one thread hands over is started in its order."""
+        if running_loop() is self._loop:
+            pending.start()
+            return
+        self._coming.append(pending)
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon_threadsafe(self._start_all)
+
+    def _start_all(self) -> None:
+        # Before the first is taken: whoever finds it set has put his work where it is still going to be looked for.
+        self._is_called = False
+        while self._coming:
+            self._coming.popleft().start()
 
 
 class LoopThread:

@@ -70,12 +70,12 @@ class Experiment(ExperimentContext):
     @abc.abstractmethod
     async def _create_unit(
         self,
-        job: JobType | None,
+        job: Any,
         args: Mapping[str, Any],
         role: ExperimentUnitRole,
         identity: str,
     ) -> tuple[ExperimentUnit, bool]:
-        """Makes a unit of a checked job (None: a generator will add its jobs) and gives it the next number.
+        """Makes a unit of a prepared job (None: a generator will add its jobs) and gives it the next number.
 
         Returns the existing unit and False if `identity` is not empty and taken. Numbers follow the order of calls.
         """
@@ -83,8 +83,12 @@ class Experiment(ExperimentContext):
     async def _generator_ended(self, unit: ExperimentUnit, error: BaseException | None) -> None:
         """Told when a unit's generator has returned or raised; all jobs that it added are known by then."""
 
-    def _check_job(self, job: JobType) -> None:
-        """Raises if a job with its arguments applied can never run. Called by `add`, before anything is kept."""
+    def _prepare_job(self, job: JobType, role: ExperimentUnitRole) -> Any:
+        """Called by `add`, before anything is kept: raises if a job with its arguments applied can never run.
+
+        `job` is a copy that nobody else has. What is returned, such as the job itself, is given to `_create_unit`.
+        """
+        return job
 
     # Packaging.
 
@@ -127,13 +131,14 @@ class Experiment(ExperimentContext):
             checked = checked_generator_args(job, args)
             create = self._generator_unit(job, checked, role, identity)
         elif isinstance(job, JobConfig):
-            self._check_job(job)
-            create = self._job_unit(job, dict(args or {}), role, identity)
+            prepared = self._prepare_job(job, role)
+            create = self._job_unit(prepared, dict(args or {}), role, identity)
         else:
-            check_nesting(shown_args(job, None), 'add(job): its arguments')
-            prepared = apply_args(cast(Job | JobGroup, job), args)
-            self._check_job(prepared)
-            create = self._job_unit(prepared, shown_args(job, args), role, identity)
+            own_args = shown_args(job, None)
+            check_nesting(own_args, 'add(job): its arguments')
+            prepared = self._prepare_job(apply_args(cast(Job | JobGroup, job), args), role)
+            shown = own_args if args is None else shown_args(job, args)
+            create = self._job_unit(prepared, shown, role, identity)
             self._wait_for_room()
         self._count_work(role, 1)
         return future_for_caller(self._schedule(create))
@@ -143,7 +148,7 @@ class Experiment(ExperimentContext):
             self._added += change
 
     def _job_unit(
-        self, job: JobType, args: Mapping[str, Any], role: ExperimentUnitRole, identity: str
+        self, job: Any, args: Mapping[str, Any], role: ExperimentUnitRole, identity: str
     ) -> CoroutineFactory:
         async def create() -> ExperimentUnit:
             unit, is_new = await self._create_unit(job, args, role, identity)

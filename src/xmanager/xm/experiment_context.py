@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import concurrent.futures
     import logging
 
-    from xmanager.xm.eager import CoroutineFactory, LoopThread, Pending
+    from xmanager.xm.eager import CoroutineFactory, Inbox, LoopThread, Pending
 
 R = TypeVar('R')
 
@@ -43,6 +43,7 @@ class ExperimentContext(abc.ABC):
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._inbox: Inbox | None = None
         self._thread: LoopThread | None = None
         # In the order of the calls; ended ones only if they failed.
         self._pending: dict[Pending, None] = {}
@@ -107,7 +108,10 @@ class ExperimentContext(abc.ABC):
             raise RuntimeError('This experiment is open already: its context was entered before.')
 
     def _enter(self, loop: asyncio.AbstractEventLoop) -> None:
+        from xmanager.xm.eager import Inbox
+
         self._loop = loop
+        self._inbox = Inbox(loop)
         self._interrupted = False
         try:
             self._entered()
@@ -239,7 +243,8 @@ class ExperimentContext(abc.ABC):
         pending = Pending(create, self._require_open(), self._forget)
         self._pending[pending] = None
         self._newest = pending
-        pending.start()
+        assert self._inbox is not None
+        self._inbox.start(pending)
         return pending
 
     def _forget(self, pending: Pending) -> None:

@@ -109,7 +109,7 @@ class ExperimentUnit(abc.ABC):
             )
         else:
             prepared = apply_args(cast(Job | JobGroup, job), args)
-            self.experiment._check_job(prepared)
+            self.experiment._prepare_job(prepared, self._role)
             pending = self.experiment._schedule(functools.partial(self._launch, prepared))
         self._nested.append(pending)
         return cast(Awaitable[None], future_for_caller(pending))

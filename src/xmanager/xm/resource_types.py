@@ -111,7 +111,7 @@ class _Subset(type):
         return len(cls._members)
 
     def __contains__(cls, resource: object) -> bool:
-        return any(resource is member for member in cls._members)
+        return isinstance(resource, ResourceType) and resource in cls._members
 
     def __getitem__(cls, name: str) -> ResourceType:
         found = _by_name.get(str(name).upper())

@@ -97,7 +97,7 @@ class JobRequirements:
             )
 
     def _implied_replicas(self) -> int | None:
-        if self.accelerator not in GpuType or self.topology is None:
+        if self.topology is None or self.accelerator not in GpuType:
             return None
         hosts = self.topology.dimensions[1:]
         return math.prod(hosts) * self.num_slices if hosts or self.num_slices > 1 else None

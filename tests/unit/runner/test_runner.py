@@ -30,7 +30,7 @@ class Started:
 
     def __init__(self, shell, folder: Path, argv, cwd='/'):
         self.status, self.log = folder / 'status', folder / 'output.log'
-        command = runner.command(self.status, 2, cwd, argv)
+        command = runner.command(self.status, 2, 'b007', cwd, argv)
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(
                 shell + command[1:],

@@ -85,3 +85,10 @@ def test_what_can_never_fit_is_an_error(make_unit):
     with pytest.raises(ExecutorError, match='FakeBackend has 2 cpu, and 3 is asked for'):
         backend.check(make_unit('run', cpu=3).tasks)
     FakeBackend().check(make_unit('run', cpu=300).tasks)
+
+
+def test_strangers_come_and_go_as_a_test_says():
+    backend = FakeBackend(strangers={'local_gpu': ['1']})
+    assert backend.strangers() == {'local_gpu': {'1'}}
+    backend.others = {'local_gpu': ()}
+    assert backend.strangers() == {} == FakeBackend().strangers()

@@ -160,6 +160,23 @@ def test_asking_for_no_accelerators_is_allowed():
     assert xm.JobRequirements(local_gpu=0).task_requirements == {R.LOCAL_GPU: 0}
 
 
+def test_a_share_of_a_local_gpu_may_be_asked_for():
+    share = xm.JobRequirements(local_gpu='0.5')
+    assert share.task_requirements == {R.LOCAL_GPU: 0.5}
+    assert (share.accelerator, share.topology, share.replicas) == (R.LOCAL_GPU, None, 1)
+    assert pasted(repr(share)) == share
+    assert share.merge(xm.JobRequirements(local_gpu=2)) == xm.JobRequirements(local_gpu=2)
+    assert xm.JobRequirements(local_gpu=2).merge(share) == share
+
+
+@pytest.mark.parametrize('amount', [1.5, 1e-9, '2.25'])
+def test_a_share_of_a_local_gpu_is_less_than_one_and_worth_the_name(amount):
+    with pytest.raises(
+        ValueError, match=r'^local_gpu=.*: a job shares one GPU or has whole ones\. Ask'
+    ):
+        xm.JobRequirements(local_gpu=amount)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'amount', 'replicas', 'slices'),
     [
@@ -246,6 +263,7 @@ accelerators = st.one_of(
     st.just({}),
     st.builds(lambda gpu, t: {gpu.name: t}, st.sampled_from([*xm.AcceleratorType]), topologies),
     st.builds(lambda g, n: {g.name: n}, st.sampled_from([*xm.AcceleratorType]), st.integers(0, 99)),
+    st.builds(lambda share: {'local_gpu': share}, st.floats(0.01, 1, exclude_max=True)),
     st.builds(
         lambda gpu, n: {gpu.name: f'4x2*{n}'}, st.sampled_from([*xm.GpuType]), st.integers(1, 9)
     ),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import attrs
 
 from xmanager.xm.executables import Executor, ExecutorSpec
+from xmanager.xm.limits import Limits
 from xmanager.xm.resources import JobRequirements
 
 GOOGLE_KUBERNETES_ENGINE = 'GOOGLE_KUBERNETES_ENGINE'
@@ -36,7 +37,7 @@ def _check_requirements(instance: Kubernetes, attribute: attrs.Attribute[Any], v
 
 
 @attrs.define(slots=False)
-class Kubernetes(Executor):
+class Kubernetes(Limits, Executor):
     """Runs a container on the cluster of the current kubectl context.
 
     `cloud_provider` says how the cluster names its accelerators; any other text than the default means that it

@@ -7,10 +7,8 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import attrs
-
+from xmanager import faults
 from xmanager.backend import (
-    KEY_VARIABLE,
     Capacity,
     Grant,
     Observation,
@@ -21,41 +19,43 @@ from xmanager.backend import (
 )
 from xmanager.backends.local import requirements, startable
 from xmanager.backends.local.endings import Endings, Scan
+from xmanager.backends.local.gpus import Strangers
+from xmanager.backends.local.limits import (
+    is_due_for_warning,
+    patience,
+    recall_timeout,
+    time_out,
+    warn,
+)
 from xmanager.backends.local.machine import Machine, detect
 from xmanager.backends.local.processes import (
-    JOB_VARIABLE,
-    Owner,
     Process,
+    boot_id,
     boot_seconds,
-    child_start,
     read_start,
     scan_processes,
 )
 from xmanager.backends.local.programs import CannotStartError
+from xmanager.backends.local.rendering import Launch, render_task
 from xmanager.backends.local.runs import (
     Run,
     UnitRun,
-    adopt,
     conclude,
+    find_runner,
     format_reference,
     own_peak,
     poll_child,
+    read_reference,
+    take_over,
 )
 from xmanager.backends.local.signals import Watch, send_group
-from xmanager.backends.local.spawn import Command, prepare, start
-from xmanager.runner.record import read_record
+from xmanager.backends.local.spawn import is_begun, prepare, start
+from xmanager.ledger import locks, place
+from xmanager.ledger.place import Place
 
 _IDLE_PERIOD = 1.0
 _WATCH_PERIOD = 0.05
 _BIRTH = 1.0
-
-
-@attrs.frozen
-class Launch:
-    """What `submit` starts: the unit and the commands of its tasks."""
-
-    unit: Unit
-    commands: tuple[Command, ...]
 
 
 def create(environ: Mapping[str, str]) -> LocalBackend:
@@ -79,21 +79,31 @@ class LocalBackend:
     ) -> None:
         self._environ = dict(environ)
         self._machine = machine
+        self._boot = boot_id(self._environ)
         self._clock = clock
         self._scan = scan
         self._watch = Watch()
         self._endings = Endings(scan, clock)
+        self._strangers = Strangers(environ, machine.gpus)
+        self._place: Place | None = None
+        self._holders = -1
         self._units: dict[str, UnitRun] = {}
+        self._live: dict[str, UnitRun] = {}  # Those of them of which a task has not ended.
 
     @property
     def period(self) -> float:
-        """Short while something is being ended or a task is no child of ours, whose end sends no SIGCHLD."""
+        """Short while something is being ended or a task is no child of ours, whose end sends no SIGCHLD.
+
+        Never longer than until the next warning or timeout.
+        """
         period = _WATCH_PERIOD if self._watch else _IDLE_PERIOD
+        runs = (run for unit in self._live.values() for run in unit.runs)
+        period = min(period, patience(runs, self._clock()))
         return min(period, self._endings.period) if self._endings else period
 
     @property
     def busy(self) -> bool:
-        """Something that was left behind by a task, whose end was told already, is still being ended."""
+        """Something that a task left behind, whose end was told already, is still being ended."""
         return bool(self._endings)
 
     def check(self, tasks: Sequence[Task]) -> None:
@@ -109,7 +119,13 @@ class LocalBackend:
             requirements.RAM: machine.ram,
             requirements.GPU: len(machine.gpus),
         }
-        return Capacity(amounts, {requirements.GPU: machine.gpus} if machine.gpus else {})
+        devices = {requirements.GPU: machine.gpus} if machine.gpus else {}
+        return Capacity(amounts, devices, ledger=self._ledger().folder)
+
+    def strangers(self) -> Mapping[str, frozenset[str]]:
+        """GPUs on which anything computes, our own jobs too: the ledger knows which devices it leased to them."""
+        taken = self._strangers.look()
+        return {requirements.GPU: taken} if taken else {}
 
     def demand(self, tasks: Sequence[Task]) -> Mapping[str, Mapping[str, float]]:
         """One CPU for a task that states none; see `requirements.demand` for large groups."""
@@ -118,26 +134,54 @@ class LocalBackend:
     def render(self, unit: Unit, grant: Grant) -> Launch:
         """The commands of a unit's tasks, with the variables that tell a job where it is."""
         return Launch(
-            unit, tuple(_render(unit, task, grant.get(task.name, {})) for task in unit.tasks)
+            unit,
+            tuple(render_task(unit, t, self._visible(grant, t), self._boot) for t in unit.tasks),
         )
 
+    def _ledger(self) -> Place:
+        """Where all experiments of this host share out what it has."""
+        if self._place is None:
+            named = bool(self._environ.get(place.SETTING))
+            self._place = place.prepare(place.locate(self._environ), named=named)
+        return self._place
+
+    def _visible(self, grant: Grant, task: Task) -> str:
+        return self._machine.visible(grant.get(task.name, {}).get(requirements.GPU, ()))
+
     def submit(self, requests: Sequence[Launch]) -> Sequence[Submitted | Rejected]:
-        """Starts all tasks of each unit, or none: those already running are killed if one can't start."""
-        return [self._start(launch) for launch in requests]
+        """Starts all tasks of each unit, or none: those already running are killed if one can't start.
+
+        A unit that was begun before, by whomever, is completed: only those of its tasks are started that never were.
+        """
+        begun = {
+            launch.unit.key for launch in requests if any(is_begun(one) for one in launch.commands)
+        }
+        marked = self._marked() if begun else {}
+        return [
+            self._start(
+                launch, self._known(launch.unit, marked) if launch.unit.key in begun else {}
+            )
+            for launch in requests
+        ]
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """By what runners recorded of this very attempt, and by the mark that every process of a unit bears."""
-        marked: dict[str, list[Process]] = {}
-        for process in self._scan_settled() if units else ():
-            if process.mark is not None:
-                marked.setdefault(process.mark.key, []).append(process)
+        marked = self._marked() if units else {}
         found = {}
         for unit in units:
             mine = marked.get(unit.key, [])
-            processes = [_find_runner(unit, task, mine) for task in unit.tasks]
+            processes = [find_runner(unit, task, mine, self._boot) for task in unit.tasks]
             if mine or any(pid for pid, _ in processes):
-                found[unit.key] = format_reference(unit.tasks, processes)
+                found[unit.key] = format_reference(unit.tasks, processes, self._boot)
         return found
+
+    def _marked(self) -> dict[str, list[Process]]:
+        """All processes that bear a mark, by the key of their unit."""
+        marked: dict[str, list[Process]] = {}
+        for process in self._scan_settled():
+            if process.mark is not None:
+                marked.setdefault(process.mark.key, []).append(process)
+        return marked
 
     def _scan_settled(self) -> Sequence[Process]:
         """All processes, once none of them is just being born, whose mark can't be read yet."""
@@ -153,12 +197,13 @@ class LocalBackend:
         for ref, unit in refs.items():
             self._recall(ref, unit)
         self._poll()
-        self._endings.advance()
+        has_looked = self._endings.advance()
         observations = {ref: self._units[ref].observation() for ref in refs}
-        # A unit that is asked for no more is forgotten, but not before nothing of it is left.
-        self._units = {
-            ref: unit for ref, unit in self._units.items() if ref in refs or not unit.is_over
-        }
+        if has_looked:
+            # A unit that is asked for no more is forgotten, but not before nothing of it is left.
+            self._units = {
+                ref: unit for ref, unit in self._units.items() if ref in refs or not unit.is_over
+            }
         return observations
 
     def stop(self, refs: Mapping[str, Unit], grace: float | None) -> None:
@@ -169,40 +214,69 @@ class LocalBackend:
             known.stopping = True
             runs += known.runs
         self._endings.begin(runs, grace)
+        faults.pass_by('stop.sent')
 
     def close(self) -> None:
         """Closes what watches processes and forgets all units; one that is asked for again is taken over again."""
         self._watch.close()
+        self._strangers.close()
+        if self._holders >= 0:
+            os.close(self._holders)
+            self._holders = -1
         self._endings = Endings(self._scan, self._clock)
         self._units = {}
+        self._live = {}
 
-    def _start(self, launch: Launch) -> Submitted | Rejected:
-        runs: list[Run] = []
-        name = ''
+    def _known(self, unit: Unit, marked: Mapping[str, Sequence[Process]]) -> dict[str, Run]:
+        """What was started of a unit before, by task."""
+        for held in self._units.values():
+            if held.runs[0].unit.key == unit.key:
+                return {run.task.name: run for run in held.runs}
+        mine = marked.get(unit.key, [])
+        runners = [(task, *find_runner(unit, task, mine, self._boot)) for task in unit.tasks]
+        return {
+            task.name: self._adopt(unit, task, pid, began) for task, pid, began in runners if pid
+        }
+
+    def _start(self, launch: Launch, known: Mapping[str, Run]) -> Submitted | Rejected:
+        """Starts all tasks but the known ones; none any more if one of those has gone wrong."""
+        unit, runs, name = launch.unit, dict(known), ''
+        wanted = () if any(run.has_gone_wrong for run in known.values()) else launch.commands
+        lease = -1
         try:
-            all_ready = []
-            for command in launch.commands:
+            all_ready = {}
+            for command in wanted:
                 name = command.name
-                all_ready.append(prepare(command, self._environ))
+                if name not in known:
+                    all_ready[name] = prepare(command, self._environ)
             peak = own_peak()
-            for task, ready in zip(launch.unit.tasks, all_ready, strict=True):
+            lease = locks.hold(self._ledger().holders, unit.key)
+            for task in unit.tasks:
                 name = task.name
-                pid = start(ready)
-                runs.append(Run(launch.unit, task, pid, read_start(pid), True, peak))
+                if name in all_ready:
+                    pid = start(all_ready[name], lease)
+                    runs[name] = Run(unit, task, pid, read_start(pid), True, self._boot, peak)
+                elif name not in known:
+                    runs[name] = self._adopt(unit, task, 0, 0)
         except CannotStartError as error:
-            self._undo(runs)
+            self._undo([*runs.values()])
             return Rejected(str(error), name)
-        return Submitted(self._remember(runs))
+        finally:
+            if lease >= 0:
+                os.close(lease)
+        return Submitted(self._remember([runs[task.name] for task in unit.tasks]))
 
     def _remember(self, runs: Sequence[Run]) -> str:
-        ref = format_reference([run.task for run in runs], [(run.pid, run.start) for run in runs])
-        self._units[ref] = UnitRun(tuple(runs))
+        processes = [(run.pid, run.start) for run in runs]
+        ref = format_reference([run.task for run in runs], processes, self._boot)
+        self._live[ref] = self._units.setdefault(ref, UnitRun(tuple(runs)))
         return ref
 
     def _undo(self, runs: Sequence[Run]) -> None:
         """Kills what was started of a unit that can't be started whole; `observe` sees to the rest."""
         for run in runs:
-            send_group(run.pid, signal.SIGKILL)
+            if run.end is None:
+                send_group(run.pid, signal.SIGKILL)
         if runs:
             self._remember(runs)
             self._endings.begin(runs, 0.0)
@@ -211,65 +285,45 @@ class LocalBackend:
         """What is known of a unit, which is taken over if it was not submitted here."""
         known = self._units.get(ref)
         if known is None:
-            known = self._units[ref] = adopt(ref, unit, self._watch)
-            for run in known.runs:
-                if run.end is not None:
-                    self._endings.sweep(run)
+            runners = zip(unit.tasks, read_reference(ref, unit, self._boot), strict=True)
+            known = self._units[ref] = self._live[ref] = UnitRun(
+                tuple(self._adopt(unit, task, *runner) for task, runner in runners)
+            )
         return known
+
+    def _adopt(self, unit: Unit, task: Task, pid: int, began: int) -> Run:
+        """A task that was not started by this object, or never (number 0)."""
+        run = take_over(Run(unit, task, pid, began, False, self._boot), self._watch)
+        if run.end is not None:
+            recall_timeout(run)
+            self._endings.sweep(run, is_leased=self._is_leased(unit))
+        return run
+
+    def _is_leased(self, unit: Unit) -> bool:
+        """Some process of the unit lives, wherever it went; but for those that closed what they inherited."""
+        if self._holders < 0:
+            self._holders = os.open(self._ledger().holders, os.O_RDONLY | os.O_CLOEXEC)
+        return locks.is_held(self._holders, unit.key)
 
     def _poll(self) -> None:
         now = self._clock()
         gone = self._watch.ended()
         late = []
-        for unit in self._units.values():
+        for ref, unit in list(self._live.items()):
+            if all(run.end is not None for run in unit.runs):
+                del self._live[ref]
             for run in unit.runs:
                 if run.end is not None:
                     continue
                 if poll_child(run) if run.is_child else run.pid in gone:
                     if run.end is None:
                         conclude(run)
-                    self._endings.sweep(run)
+                    recall_timeout(run)
+                    self._endings.sweep(run, is_leased=self._is_leased(run.unit))
                 elif run.is_late(now):
-                    run.reason = f'timed out after {run.timeout} s'
+                    time_out(run)
                     late.append(run)
+                elif is_due_for_warning(run, now):
+                    warn(run)
         if late:
             self._endings.begin(late, None)
-
-
-def _render(unit: Unit, task: Task, devices: Mapping[str, tuple[str, ...]]) -> Command:
-    folder = unit.task_folder(task)
-    marks = {
-        'XM_EXPERIMENT_ID': str(unit.experiment_id),
-        'XM_WORK_UNIT_ID': unit.label,
-        JOB_VARIABLE: task.name,
-        'XM_OUTPUT_DIR': str(folder / 'out'),
-        'XM_ATTEMPT': str(unit.attempt),
-        KEY_VARIABLE: unit.key,
-        'PYTHONUNBUFFERED': '1',
-    }
-    # A job that says nothing of GPUs sees all of them: scripts written before there was a queue rely on it.
-    if requirements.GPU in task.requirements:
-        marks['CUDA_VISIBLE_DEVICES'] = ','.join(devices.get(requirements.GPU, ()))
-    return Command(
-        name=task.name,
-        folder=folder,
-        attempt=unit.attempt,
-        key=unit.key,
-        argv=task.argv,
-        cwd=os.path.abspath(task.cwd),
-        env=task.env,
-        secrets=task.secrets,
-        marks=marks,
-    )
-
-
-def _find_runner(unit: Unit, task: Task, marked: Sequence[Process]) -> tuple[int, int]:
-    """A task's runner by number and start: start 0 if it is gone, number 0 if it never was."""
-    record = read_record(unit.task_folder(task) / 'status')
-    if record is not None and record.attempt == unit.attempt:
-        starts = [process.start for process in marked if process.pid == record.pid]
-        return record.pid, starts[0] if starts else child_start(record.pid)
-    # A runner that has recorded nothing yet has no children either: it is the only one to lead a session.
-    owner = Owner(unit.key, task.name)
-    leaders = [p for p in marked if p.mark == owner and p.pid == p.session]
-    return (leaders[0].pid, leaders[0].start) if leaders else (0, 0)

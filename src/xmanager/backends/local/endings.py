@@ -69,24 +69,30 @@ class Endings:
         if fresh:
             self._terminate(fresh)
 
-    def sweep(self, run: Run) -> None:
+    def sweep(self, run: Run, *, is_leased: bool) -> None:
         """Ends what a task left behind that has ended by itself."""
         self._runs.setdefault(run, set())
-        # The group can be asked without reading /proc: its number is taken for as long as it has a member. What is
-        # found that way holds up the news of the end; only what left the group is swept up behind it.
-        if run.is_child and send_group(run.pid, 0):
+        # Lease and group can be asked without reading /proc; the group's number is taken for as long as it has a
+        # member. What is found that way holds up the news of the end, so that a successor of ours goes on ending it.
+        # Only what left the group and closed what it inherited is swept up behind the news.
+        if is_leased or (run.is_child and send_group(run.pid, 0)):
             run.held = True
         if run.held:
             self._pause = _FIRST_PAUSE
 
-    def advance(self) -> None:
-        """Does what is due: finds out who is gone, sends TERM to what was left behind and KILL to what is late."""
+    def advance(self) -> bool:
+        """Does what is due: finds out who is gone, sends TERM to what was left behind and KILL to what is late.
+
+        Returns whether it was time to look.
+        """
         now = self._clock()
+        if not self._runs or now < self._scanned_at + max(self._pause, 10 * self._scan_cost):
+            return False
         due = [run for run in self._runs if self._is_due(run)]
         hurried = any(run.held for run in due)
         pause = max(self._pause if hurried else _LONGEST_PAUSE, 10 * self._scan_cost)
         if not due or now < self._scanned_at + pause:
-            return
+            return False
         self._pause = min(_LONGEST_PAUSE, 1.3 * self._pause)
         left = self._find(due)
         late = []
@@ -100,6 +106,7 @@ class Endings:
             else:
                 self._terminate_rest(run, mine)
         self._kill(late, left)
+        return True
 
     def _is_due(self, run: Run) -> bool:
         """Something may have to be done for a task: else there is nothing to do but to wait for its end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -12,6 +11,7 @@ import attrs
 
 from xmanager.errors import ExecutorError
 from xmanager.xm.executables import Executor, ExecutorSpec
+from xmanager.xm.limits import Limits, check_duration
 from xmanager.xm.resources import JobRequirements
 
 Ports = Mapping[int | str, Any]
@@ -38,30 +38,6 @@ class DockerOptions:
     interactive: bool = False
 
 
-def _duration(name: str, value: float | timedelta | None) -> float | None:
-    """A duration in seconds; None stays None. Raises TypeError or ValueError with one sentence."""
-    if value is None:
-        return None
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f'Local({name}={value!r}): expected seconds, a timedelta or None.')
-    if not math.isfinite(value) or value < 0 or (name == 'timeout' and value == 0):
-        raise ValueError(
-            f'Local({name}={value!r}): expected a {"positive" if name == "timeout" else "non-negative"}, '
-            'finite number of seconds.'
-        )
-    return float(value)
-
-
-def _check_timeout(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _duration('timeout', value)
-
-
-def _check_grace(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _duration('grace', value)
-
-
 def _check_requirements(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, JobRequirements):
         raise TypeError(
@@ -84,12 +60,11 @@ def _check_cwd(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> 
 
 
 @attrs.define(slots=False)
-class Local(Executor):
+class Local(Limits, Executor):
     """Runs a job on this machine, when the resources it asks for are free.
 
-    `timeout` ends the job when it has run for that long, `grace` is the time it has between TERM and KILL (10 s
-    unless stated); both in seconds or as a timedelta. `cwd` is the folder it starts in. Without
-    `experimental_stream_output` its output goes to its log only, not to the launcher's terminal.
+    `cwd` is the folder it starts in. Without `experimental_stream_output` its output goes to its log only, not to the
+    launcher's terminal. Retries, timeout and warning are told in `Limits`.
     """
 
     backend: ClassVar[str] = 'local'
@@ -100,15 +75,12 @@ class Local(Executor):
     )
     docker_options: DockerOptions | None = None
     experimental_stream_output: bool = True
-    timeout: float | timedelta | None = attrs.field(default=None, validator=_check_timeout)
-    grace: float | timedelta | None = attrs.field(default=None, validator=_check_grace)
+    # Scripts may give these two by position.
+    timeout: float | timedelta | None = attrs.field(default=None, validator=check_duration)
+    grace: float | timedelta | None = attrs.field(default=None, validator=check_duration)
     cwd: str | os.PathLike[str] | None = attrs.field(default=None, validator=_check_cwd)
 
     def options(self) -> dict[str, Any]:
-        """The settings as `Task.options`: JSON values, durations in seconds, None for what was left to us."""
+        """As `Limits.options`, and whether output is shown as it comes (`stream_output`)."""
         _check_replicas(self.requirements)  # again: requirements can be changed in place
-        return {
-            'timeout': _duration('timeout', self.timeout),
-            'grace': _duration('grace', self.grace),
-            'stream_output': self.experimental_stream_output,
-        }
+        return {**super().options(), 'stream_output': self.experimental_stream_output}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from xmanager.backends.local.gpus import Gpus, count_devices
 from xmanager.errors import ExecutorError
 
 SETTING = 'XM_LOCAL_RESOURCES'
@@ -26,11 +26,21 @@ _UNITS = {
 
 @attrs.frozen
 class Machine:
-    """`cpus` may be a fraction (a cgroup's quota), `ram` is bytes, `gpus` are names for CUDA_VISIBLE_DEVICES."""
+    """`cpus` may be a fraction (a cgroup's quota), `ram` is bytes, `gpus` are names of devices.
+
+    A device is called by its NVML index, so that all experiments of the host call it the same, or as
+    CUDA_VISIBLE_DEVICES does where NVML doesn't know it (a MIG instance, say). `uuids` holds what CUDA must be told
+    instead of a name: there are some if a device can't be used, for CUDA counts only those that can.
+    """
 
     cpus: float
     ram: float
     gpus: tuple[str, ...] = ()
+    uuids: Mapping[str, str] = attrs.field(factory=dict)
+
+    def visible(self, devices: Iterable[str]) -> str:
+        """CUDA_VISIBLE_DEVICES for a job that was granted these, in the order of PCI buses."""
+        return ','.join(self.uuids.get(device, device) for device in devices)
 
 
 def detect(environ: Mapping[str, str], root: Path = _ROOT) -> Machine:
@@ -42,11 +52,11 @@ def detect(environ: Mapping[str, str], root: Path = _ROOT) -> Machine:
     groups = _cgroups(root)
     cpus = override.get('cpu') or _cpus(groups)
     ram = override.get('ram') or _ram(root, groups)
-    gpus = _gpus(environ, root)
+    gpus, uuids = _gpus(environ, root)
     if 'local_gpu' in override:
         count = int(override['local_gpu'])
         gpus = gpus[:count] if count <= len(gpus) else tuple(str(index) for index in range(count))
-    return Machine(cpus, ram, gpus)
+    return Machine(cpus, ram, gpus, uuids)
 
 
 def parse_setting(text: str) -> dict[str, float]:
@@ -120,51 +130,46 @@ def _cgroups(root: Path) -> list[Path]:
     return found
 
 
-def _gpus(environ: Mapping[str, str], root: Path) -> tuple[str, ...]:
-    count = _count_gpus(root)
+def _gpus(environ: Mapping[str, str], root: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names of the devices that may be used, and the UUIDs by which CUDA must be told of them, if it must."""
+    with contextlib.closing(Gpus(environ, root)) as nvml:
+        seen = nvml.survey()
     visible = environ.get('CUDA_VISIBLE_DEVICES')
-    if visible is None:
-        return tuple(str(index) for index in range(count))
-    usable = []
-    for name in (name.strip() for name in visible.split(',')):
-        # CUDA stops at the first name that is no device: '-1' and '' hide all.
-        if not name or name.startswith('-') or (name.isdecimal() and int(name) >= count):
+    if seen is None:
+        names = [str(index) for index in range(count_devices(root))]
+        return _visible(visible, names, {}), {}
+    usable = [gpu for gpu in seen if gpu.usable]
+    by_uuid = {gpu.uuid: str(gpu.index) for gpu in usable}
+    told = {name: uuid for uuid, name in by_uuid.items()} if len(usable) < len(seen) else {}
+    return _visible(visible, list(by_uuid.values()), by_uuid), told
+
+
+def _visible(
+    visible: str | None, names: Sequence[str], uuids: Mapping[str, str]
+) -> tuple[str, ...]:
+    """What CUDA_VISIBLE_DEVICES leaves of the devices `names`, by name; it may call them by number or by UUID."""
+    if visible is None or not names:
+        return tuple(names)
+    found: dict[str, None] = {}
+    for word in (word.strip() for word in visible.split(',')):
+        name = _resolve(word, names, uuids)
+        # CUDA stops at the first word that is no device: '-1' and '' hide all.
+        if name is None:
             break
-        usable.append(name)
-    return tuple(usable) if count else ()
+        found[name] = None
+    return tuple(found)
 
 
-def _count_gpus(root: Path) -> int:
-    """By NVML where it can be had, else by device files. NVML is loaded only if there is a device."""
-    devices = root / 'dev'
-    files = [name for name in _names(devices) if re.fullmatch(r'nvidia\d+', name)]
-    # dxg: GPUs under WSL 2, which have no file each.
-    if not files and not (devices / 'dxg').exists():
-        return 0
-    counted = _count_by_nvml() if root == _ROOT else None
-    return len(files) if counted is None else counted
-
-
-def _count_by_nvml() -> int | None:
-    try:
-        # Any: nvidia-ml-py has no types, and may be absent.
-        nvml: Any = importlib.import_module('pynvml')
-        nvml.nvmlInit()
-    except Exception:  # absent, or the driver's library is: each has its own kinds of error
+def _resolve(word: str, names: Sequence[str], uuids: Mapping[str, str]) -> str | None:
+    """The name of the device that CUDA finds under a word; a UUID may be shortened as long as it is unique."""
+    if word.isdecimal():
+        return names[int(word)] if int(word) < len(names) else None
+    if not word or word.startswith('-'):
         return None
-    try:
-        return int(nvml.nvmlDeviceGetCount())
-    except nvml.NVMLError:
-        return None
-    finally:
-        nvml.nvmlShutdown()
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    if word.startswith('MIG-') or not uuids:
+        return word
+    matching = [name for uuid, name in uuids.items() if uuid.startswith(word)]
+    return matching[0] if len(matching) == 1 else None
 
 
 def _words(file: Path) -> list[str]:

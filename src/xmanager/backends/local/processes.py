@@ -12,6 +12,7 @@ import attrs
 from xmanager.backend import KEY_VARIABLE
 
 PROC = Path('/proc')
+_BOOT_ID = PROC / 'sys/kernel/random/boot_id'  # random(4)
 JOB_VARIABLE = 'XM_JOB_NAME'
 _TICKS = os.sysconf('SC_CLK_TCK')
 _LISTINGS = 20
@@ -60,6 +61,11 @@ class Session:
 def boot_seconds() -> float:
     """Seconds since boot, on the clock that processes' start times are taken from."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id(environ: Mapping[str, str]) -> str:
+    """The name of this boot of the machine, 8 hex digits; XM_BOOT_ID is another one for tests that play a reboot."""
+    return (environ.get('XM_BOOT_ID') or _BOOT_ID.read_text())[:8]
 
 
 def ticks(seconds: float) -> float:
@@ -143,8 +149,11 @@ def _is_nascent(folder: str) -> bool:
 
 def _parse_stat(pid: int, folder: str, even_ended: bool = False) -> Process | None:
     try:
-        with open(f'{folder}/stat', 'rb', buffering=0) as file:
-            data = file.read(2048)
+        descriptor = os.open(f'{folder}/stat', os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(descriptor, 2048)
+        finally:
+            os.close(descriptor)
     except OSError:  # it ended in between
         return None
     # proc(5): the name in brackets may hold anything, brackets included; state is the first field after it.

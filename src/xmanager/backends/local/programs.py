@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 _BINARY_FORMATS = Path('/proc/sys/fs/binfmt_misc')
@@ -12,6 +13,12 @@ _I386, _X86_64 = b'\x03\x00', b'\x3e\x00'
 
 class CannotStartError(Exception):
     """A task can't be started; the message is a sentence for the user."""
+
+
+@lru_cache(maxsize=256)
+def _check_once(file: str, name: str, inode: int, changed_at: int) -> None:
+    """Each file is looked into once for as long as it stays the same. (An exception is not remembered.)"""
+    _check_file(file, name)
 
 
 def find_program(name: str, cwd: str, path: str | None) -> str:
@@ -26,7 +33,13 @@ def find_program(name: str, cwd: str, path: str | None) -> str:
         if found is None:
             raise CannotStartError(f'program {name!r} is not on PATH ({path or "empty"}).')
         name = os.path.join(cwd, found)
-    _check_file(os.path.join(cwd, name), name)
+    file = os.path.join(cwd, name)
+    try:
+        facts = os.stat(file)
+    except OSError:
+        _check_file(file, name)
+    else:
+        _check_once(file, name, facts.st_ino, facts.st_ctime_ns)
     return name
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from xmanager.backend import Capacity, Task
 from xmanager.errors import ExecutorError
@@ -13,6 +14,7 @@ _COUNTED = (CPU, RAM, GPU)
 _IGNORED = ('disk', 'ephemeral_storage')
 _GIB = 1024**3
 _SLACK = 1e-9
+_SMALLEST_SHARE = 0.01
 
 
 def check(tasks: Sequence[Task], capacity: Capacity) -> None:
@@ -23,20 +25,51 @@ def check(tasks: Sequence[Task], capacity: Capacity) -> None:
                 continue
             if name not in _COUNTED:
                 raise ExecutorError(_unknown(task, name, amount))
-            if name == GPU and amount != int(amount):
+            if not math.isfinite(amount) or amount < 0:
                 raise ExecutorError(
-                    f'{_stated(name, amount)}: a GPU is given whole. Ask for a whole number of GPUs.'
+                    f'{_stated(name, amount)}: expected a finite number that is not negative.'
+                )
+            if name == GPU and amount != int(amount) and not _SMALLEST_SHARE <= amount < 1:
+                raise ExecutorError(
+                    f'{_stated(name, amount)}: a job shares one GPU or has whole ones. '
+                    f'Ask for a share from {_SMALLEST_SHARE:g} to less than 1, or for a whole number.'
                 )
             if amount > _available(capacity, name) + _SLACK:
                 raise ExecutorError(f'{_stated(name, amount)}: {_too_much(capacity, name)}')
     for name in _COUNTED:
-        asking = [task for task in tasks if task.requirements.get(name)]
-        total = sum(task.requirements[name] for task in asking)
-        if total > _available(capacity, name) + _SLACK:
-            jobs = ', '.join(task.name for task in asking)
-            raise ExecutorError(
-                f'jobs {jobs} start together and ask for {_amount(name, total)} in all: {_too_much(capacity, name)}'
-            )
+        _check_together(name, [task for task in tasks if task.requirements.get(name)], capacity)
+
+
+def _check_together(name: str, asking: Sequence[Task], capacity: Capacity) -> None:
+    amounts = [task.requirements[name] for task in asking]
+    total = devices_needed(amounts) if name == GPU else sum(amounts)
+    if total <= _available(capacity, name) + _SLACK:
+        return
+    jobs = ', '.join(task.name for task in asking)
+    shares = [f'{amount:g}' for amount in amounts if name == GPU and amount < 1]
+    in_shares = f' (the shares of {", ".join(shares)} packed as well as it goes)' if shares else ''
+    raise ExecutorError(
+        f'jobs {jobs} start together and ask for {_amount(name, total)} in all{in_shares}: {_too_much(capacity, name)}'
+    )
+
+
+def devices_needed(amounts: Iterable[float]) -> int:
+    """How many devices hold these together, where a fraction lies on one device, and a whole number has its own.
+
+    The largest fraction comes first, each to the device that it fills best: the way in which the queue places them.
+    """
+    whole = 0.0
+    room: list[float] = []
+    for amount in sorted(amounts, reverse=True):
+        if amount >= 1:
+            whole += amount
+            continue
+        fitting = [left for left in room if left + _SLACK >= amount]
+        best = min(fitting, default=1.0)
+        if fitting:
+            room.remove(best)
+        room.append(best - amount)
+    return round(whole) + len(room)
 
 
 def demand(tasks: Sequence[Task], capacity: Capacity) -> dict[str, dict[str, float]]:

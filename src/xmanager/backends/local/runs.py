@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import time
 from collections.abc import Sequence
 
 import attrs
@@ -13,6 +14,7 @@ import attrs
 from xmanager.backend import Observation, Task, TaskObservation, Unit
 from xmanager.backends.local.processes import (
     Owner,
+    Process,
     Session,
     boot_seconds,
     child_start,
@@ -32,6 +34,7 @@ _RUNNING = TaskObservation('running')
 class Run:
     """One task and its runner. Process 0 stands for a task that was never started.
 
+    `boot` names the boot of the machine that we are in, `start` is 0 for a process that is known to be of another.
     `end` is how it ended; while it is `held` that is not told before it is `clean`: no process of it is left. What
     was `told` once stays so.
     `kill_at` (seconds since boot) is set while it is being ended.
@@ -42,10 +45,13 @@ class Run:
     pid: int
     start: int
     is_child: bool
+    boot: str = ''
     spawner_peak: int = 0
     end: TaskObservation | None = None
     ended_ticks: float = float('inf')
     reason: str = ''
+    cause: str = ''
+    warned: bool = False
     held: bool = False
     clean: bool = False
     kill_at: float | None = None
@@ -55,6 +61,10 @@ class Run:
     def __attrs_post_init__(self) -> None:
         # Its devices are given to the next task as soon as its end is told: nothing of it may still use them.
         self.held = self.task.requirements.get('local_gpu', 0) > 0
+
+    @property
+    def has_gone_wrong(self) -> bool:
+        return self.end is not None and (self.end.state == 'vanished' or self.end.exit_code != 0)
 
     @property
     def owner(self) -> Owner:
@@ -74,6 +84,11 @@ class Run:
         value = self.task.options.get('timeout')
         return None if value is None else float(value)
 
+    @property
+    def warn_before(self) -> float | None:
+        value = self.task.options.get('warn_before')
+        return None if value is None else float(value)
+
     def is_late(self, now: float) -> bool:
         """It has run for longer than it may, and is not being ended yet. `now` is in seconds since boot."""
         return (
@@ -84,7 +99,7 @@ class Run:
 
     def record(self) -> Record | None:
         """What the runner recorded of this attempt."""
-        record = read_record(self.unit.task_folder(self.task) / 'status')
+        record = read_record(f'{self.unit.folder}/{self.task.name}/status')
         return record if record is not None and record.attempt == self.unit.attempt else None
 
 
@@ -111,43 +126,64 @@ def _tell(run: Run, held: bool) -> TaskObservation:
         return _RUNNING
     assert run.end is not None
     run.told = True
-    return attrs.evolve(run.end, reason=run.reason) if run.reason else run.end
+    return attrs.evolve(run.end, reason=run.reason, cause=run.cause) if run.reason else run.end
 
 
-def format_reference(tasks: Sequence[Task], processes: Sequence[tuple[int, int]]) -> str:
-    """E.g. `'train=123/45678,actor=124/45679'`: each task's runner, by number and start in ticks after boot."""
-    return ','.join(
+def format_reference(tasks: Sequence[Task], processes: Sequence[tuple[int, int]], boot: str) -> str:
+    """Each task's runner, by number and start in ticks after boot: `'train=123/45678,actor=124/45679@1a2b3c4d'`."""
+    runners = ','.join(
         f'{task.name}={pid}/{start}' for task, (pid, start) in zip(tasks, processes, strict=True)
     )
+    return f'{runners}@{boot}'
 
 
-def adopt(ref: str, unit: Unit, watch: Watch) -> UnitRun:
-    """Takes over a unit that another process submitted, or this one before it forgot."""
+def read_reference(ref: str, unit: Unit, boot: str) -> list[tuple[int, int]]:
+    """Each task's runner. Those of another boot start at 0: whoever has these numbers now is a stranger."""
     pattern = ','.join(rf'{re.escape(task.name)}=(\d+)/(\d+)' for task in unit.tasks)
-    match = re.fullmatch(pattern, ref)
+    match = re.fullmatch(rf'{pattern}(?:@([0-9a-f]*))?', ref)
     if match is None:
         raise ValueError(
             f'{ref!r} is no reference of a local unit with tasks {[t.name for t in unit.tasks]}.'
         )
-    numbers = [int(number) for number in match.groups()]
-    runs = tuple(
-        Run(unit, task, pid, start, is_child=False)
-        for task, pid, start in zip(unit.tasks, numbers[::2], numbers[1::2], strict=True)
-    )
-    for run in runs:
-        if run.start and child_start(run.pid) == run.start and _may_be_marked(run):
-            # An earlier back end of this process started it: nobody else can wait for it, so that it leaves no zombie.
-            run.is_child, run.spawner_peak = True, own_peak()
-        elif _is_alive(run):
-            watch.add(run.pid, run.start)
-        else:
-            run.ended_ticks = -1.0  # nobody knows when: its session may be a stranger's by now
-            conclude(run)
-    return UnitRun(runs)
+    *found, its_boot = match.groups()
+    numbers = [int(number) for number in found]
+    # One that was written before references told the boot may be of this one.
+    is_here = its_boot is None or its_boot == boot
+    return [
+        (pid, start if is_here else 0)
+        for pid, start in zip(numbers[::2], numbers[1::2], strict=True)
+    ]
+
+
+def find_runner(unit: Unit, task: Task, marked: Sequence[Process], boot: str) -> tuple[int, int]:
+    """A task's runner by number and start: start 0 if it is gone, number 0 if it never was."""
+    record = read_record(unit.task_folder(task) / 'status')
+    if record is not None and record.attempt == unit.attempt:
+        if record.boot and record.boot != boot:
+            return record.pid, 0
+        starts = [process.start for process in marked if process.pid == record.pid]
+        return record.pid, starts[0] if starts else child_start(record.pid)
+    # A runner that has recorded nothing yet has no children either: it is the only one to lead a session.
+    owner = Owner(unit.key, task.name)
+    leaders = [p for p in marked if p.mark == owner and p.pid == p.session]
+    return (leaders[0].pid, leaders[0].start) if leaders else (0, 0)
+
+
+def take_over(run: Run, watch: Watch) -> Run:
+    """Finds out whether a task still runs that another process started, or this one before it forgot."""
+    if run.start and child_start(run.pid) == run.start and _may_be_marked(run):
+        # An earlier back end of this process started it: nobody else can wait for it, so that it leaves no zombie.
+        run.is_child, run.spawner_peak = True, own_peak()
+    elif _is_alive(run):
+        watch.add(run.pid, run.start)
+    else:
+        run.ended_ticks = -1.0  # nobody knows when: its session may be a stranger's by now
+        conclude(run)
+    return run
 
 
 def _is_alive(run: Run) -> bool:
-    """The runner still runs. The mark is asked for too: after a reboot the numbers may come again."""
+    """The runner still runs. The mark is asked for too: a container that was begun anew may use the numbers again."""
     process = read_process(run.pid) if run.pid else None
     return process is not None and process.start == run.start and _may_be_marked(run)
 
@@ -195,10 +231,17 @@ def conclude(run: Run) -> None:
         run.end = _exited(Ending(signal=int(signal.SIGKILL)), None)
     else:
         run.held = True
-        why = (
-            'its runner was killed or the machine went down' if run.pid else 'it was never started'
-        )
-        run.end = TaskObservation('vanished', reason=why)
+        # What was never started goes wrong now, later than whatever kept it from being started.
+        ended_at = None if run.pid else time.time()
+        run.end = TaskObservation('vanished', ended_at=ended_at, reason=_why_unknown(run, record))
+
+
+def _why_unknown(run: Run, record: Record | None) -> str:
+    if not run.pid:
+        return 'it was never started'
+    if record is None or not record.boot:
+        return 'its runner was killed or the machine went down'
+    return 'its runner was killed' if record.boot == run.boot else 'the machine went down'
 
 
 def _exited(

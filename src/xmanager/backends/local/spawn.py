@@ -7,12 +7,14 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from xmanager import runner
+from xmanager import faults, runner
+from xmanager.backend import WITHIN_VARIABLE
 from xmanager.backends.local.programs import CannotStartError, find_program
 from xmanager.backends.local.startable import is_variable
 
@@ -20,7 +22,13 @@ from xmanager.backends.local.startable import is_variable
 _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 # Of our own variables a job inherits only where the store is and how errors are shown. All others are settings of one
 # launch, or marks of the job that launched: a job that launches experiments itself must not take them for its own.
-_INHERITED = frozenset({'XM_HOME', 'XM_TRACEBACK', 'XM_DATABASE_URL'})
+_INHERITED = frozenset(
+    {'XM_HOME', 'XM_TRACEBACK', 'XM_DATABASE_URL', 'XM_LOCAL_LEDGER', WITHIN_VARIABLE}
+)
+
+# The descriptor by which a job keeps its lease in the ledger of this host. POSIX shells let a script use the first ten
+# itself, 9 by the custom of flock(1); the shells themselves take the next ones.
+_LEASE = 99
 
 
 @attrs.frozen
@@ -36,6 +44,7 @@ class Command:
     env: Mapping[str, str]
     secrets: Mapping[str, str]
     marks: Mapping[str, str]
+    boot: str = ''
 
     @property
     def output(self) -> Path:
@@ -78,17 +87,18 @@ def prepare(command: Command, inherited: Mapping[str, str]) -> Ready:
     return Ready(command, (program, *command.argv[1:]), environment)
 
 
-def start(ready: Ready) -> int:
+def start(ready: Ready, lease: int) -> int:
     """Starts the task and returns the number of its runner, which leads a session and a process group of its own.
 
-    Raises CannotStartError.
+    All its processes have the file open of which `lease` is a descriptor. Raises CannotStartError.
     """
     command = ready.command
     try:
         _prepare_folder(command)
-        return os.posix_spawn(
+        faults.pass_by('spawn.before')
+        pid = os.posix_spawn(
             '/bin/sh',
-            runner.command(command.status, command.attempt, command.cwd, ready.argv),
+            runner.command(command.status, command.attempt, command.boot, command.cwd, ready.argv),
             ready.environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, '/dev/null', os.O_RDONLY, 0),
@@ -100,13 +110,21 @@ def start(ready: Ready) -> int:
                     0o600,
                 ),
                 (os.POSIX_SPAWN_OPEN, 2, '/dev/null', os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, lease, _LEASE),
             ],
             setsid=True,
             setsigmask=(),
             setsigdef=_DEFAULT_SIGNALS,
         )
+        faults.pass_by('spawn.after')
+        return pid
     except (OSError, ValueError) as error:
         raise CannotStartError(_explain(error, ready)) from error
+
+
+def is_begun(command: Command) -> bool:
+    """Whether this very attempt was about to be started before: its folder is made before its process is."""
+    return _recorded(command).get('key') == command.key
 
 
 def build_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -121,13 +139,14 @@ def build_environment(command: Command, inherited: Mapping[str, str]) -> dict[st
             )
         environment[variable] = inherited[name]
     environment.update(command.marks)
-    if 'CUDA_VISIBLE_DEVICES' in command.marks and 'CUDA_VISIBLE_DEVICES' not in inherited:
-        # NVML counts devices by bus; CUDA by speed, unless told otherwise.
-        environment.setdefault('CUDA_DEVICE_ORDER', 'PCI_BUS_ID')
+    if 'CUDA_VISIBLE_DEVICES' in command.marks and 'CUDA_DEVICE_ORDER' not in command.env:
+        # NVML counts devices by bus, and so do our names of them; CUDA by speed, unless told otherwise.
+        environment['CUDA_DEVICE_ORDER'] = 'PCI_BUS_ID'
     environment['PWD'] = command.cwd
     return environment
 
 
+@lru_cache(maxsize=4096)
 def _is_inherited(name: str) -> bool:
     # Some shells drop a name that they can't spell, such as that of an exported bash function. Only env(1) would get it
     # past the runner, on a command line, where all users of this machine can read its value: no job gets it.
@@ -135,20 +154,44 @@ def _is_inherited(name: str) -> bool:
 
 
 def _prepare_folder(command: Command) -> None:
-    command.folder.parent.mkdir(parents=True, exist_ok=True)
-    command.folder.mkdir(mode=0o700, exist_ok=True)
-    (command.folder / 'out').mkdir(exist_ok=True)
+    folder = str(command.folder)
+    text = _ENCODE(command.as_json()).encode()
+    is_new = _make_folder(folder)
+    if is_new:
+        os.mkdir(f'{folder}/out')
+        # Nobody reads it before the task is started; what a death leaves half-written counts as not written.
+        _write(f'{folder}/command.json', text)
+        return
+    os.makedirs(f'{folder}/out', exist_ok=True)
     _put_aside(command)
-    _write_json(command.folder / 'command.json', command.as_json())
+    beside = f'{folder}/.command.json.{os.getpid()}'
+    _write(beside, text)
+    os.replace(beside, f'{folder}/command.json')
+
+
+_ENCODE = json.JSONEncoder().encode
+
+
+def _make_folder(folder: str) -> bool:
+    """Makes the folder of a task, for its user alone; False if it was there."""
+    unit_folder = os.path.dirname(folder)
+    try:
+        os.mkdir(unit_folder)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(unit_folder, exist_ok=True)
+    try:
+        os.mkdir(folder, 0o700)
+        return True
+    except FileExistsError:
+        return False
 
 
 def _put_aside(command: Command) -> None:
     """Renames what an earlier attempt left; doing it again after a crash half-way is harmless."""
-    try:
-        earlier = json.loads((command.folder / 'command.json').read_bytes())['attempt']
-    except (OSError, ValueError, KeyError):
-        return
-    if earlier == command.attempt:
+    earlier = _recorded(command).get('attempt')
+    if earlier is None or earlier == command.attempt:
         return
     for old, new in (('status', f'status.{earlier}'), ('output.log', f'output.{earlier}.log')):
         try:
@@ -157,12 +200,21 @@ def _put_aside(command: Command) -> None:
             continue
 
 
-def _write_json(path: Path, value: Any) -> None:
-    beside = path.with_name(f'.{path.name}.{os.getpid()}')
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, 'wb') as file:
-        file.write(json.dumps(value, indent=1).encode())
-    os.replace(beside, path)
+def _recorded(command: Command) -> dict[str, Any]:
+    """What `command.json` says by now, of this attempt or of an earlier one; {} if it says nothing."""
+    try:
+        recorded = json.loads((command.folder / 'command.json').read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, 'wb', buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
 
 
 def _explain(error: OSError | ValueError, ready: Ready) -> str:

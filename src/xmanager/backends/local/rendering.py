@@ -1,0 +1,49 @@
+"""From a unit to the commands of its tasks. Pure."""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+
+from xmanager.backend import KEY_VARIABLE, Task, Unit
+from xmanager.backends.local import requirements
+from xmanager.backends.local.processes import JOB_VARIABLE
+from xmanager.backends.local.spawn import Command
+
+
+@attrs.frozen
+class Launch:
+    """What `submit` starts: the unit and the commands of its tasks."""
+
+    unit: Unit
+    commands: tuple[Command, ...]
+
+
+def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str) -> Command:
+    """The command of a task, with the variables that tell a job where it is."""
+    folder = unit.task_folder(task)
+    marks = {
+        'XM_EXPERIMENT_ID': str(unit.experiment_id),
+        'XM_WORK_UNIT_ID': unit.label,
+        JOB_VARIABLE: task.name,
+        'XM_OUTPUT_DIR': f'{folder}/out',
+        'XM_ATTEMPT': str(unit.attempt),
+        KEY_VARIABLE: unit.key,
+        'PYTHONUNBUFFERED': '1',
+    }
+    # A job that says nothing of GPUs sees all of them: scripts written before there was a queue rely on it.
+    if requirements.GPU in task.requirements:
+        marks['CUDA_VISIBLE_DEVICES'] = visible_gpus
+    return Command(
+        name=task.name,
+        folder=folder,
+        attempt=unit.attempt,
+        key=unit.key,
+        argv=task.argv,
+        cwd=os.path.abspath(task.cwd),
+        env=task.env,
+        secrets=task.secrets,
+        marks=marks,
+        boot=boot,
+    )
