@@ -99,7 +99,11 @@ class Desk:
         # As a user's shell has it: nothing of the run of the tests itself, which may be a job, gets through.
         kept = {name: value for name, value in os.environ.items() if not name.startswith('XM_')}
         path = f'{PROGRAMS}{os.pathsep}{os.environ["PATH"]}'
-        self.environment = kept | {'PATH': path, 'XM_HOME': str(home)}
+        self.environment = kept | {
+            'PATH': path,
+            'XM_HOME': str(home),
+            'XM_LOCAL_LEDGER': str(home.with_name('ledger')),
+        }
         self._started: list[Started] = []
         folder.mkdir()
         self.write('shell_jobs.py', SHELL_JOBS)

@@ -32,8 +32,9 @@ def test_a_job_that_forks_and_exits_completes_and_leaves_nothing(launch, desk):
             experiment.add(shell(experiment, command, grace=0.3))
     """)
     assert result.code == 0
-    assert result.stdout == '[1 job] done\n'
-    until(lambda: not desk.living_jobs())
+    # What it left behind was ended before its end was told, and may have said so.
+    assert result.stdout.startswith('[1 job] done\n')
+    assert not desk.living_jobs()
 
 
 def test_a_child_of_a_wiped_environment_is_found_by_its_parents(start, xmanager, desk):

@@ -20,7 +20,7 @@ _STATES = ('queued', 'running', 'completed', 'failed', 'stopped', 'lost', 'empty
 _COLUMNS = (
     tables.Column('ID', right=True),
     tables.Column('TITLE', least=12),
-    tables.Column('STATUS', colour=terminal.state_colour),
+    tables.Column('STATUS', colour=lambda cell: terminal.state_colour(cell.partition(' ')[0])),
     tables.Column('UNITS', least=26),
     tables.Column('CREATED'),
     tables.Column('DURATION', right=True),
@@ -97,7 +97,7 @@ def _row(record: ExperimentRecord, now: float) -> list[str]:
     return [
         str(record.id),
         record.title,
-        record.state,
+        f'{record.state} paused' if record.paused_at is not None else record.state,
         wording.counts(record.counts),
         when,
         duration(wording.experiment_seconds(record, now)),

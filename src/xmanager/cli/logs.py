@@ -102,7 +102,7 @@ class LogReader:
         vigil = waiting.Vigil(self._store, [self._where])
         while True:
             # The state first: what a unit printed was all there before it was recorded to have ended.
-            if (now := self._store.change_token()) != token or not units:
+            if (now := self._store.change_token(self._where.experiment_id)) != token or not units:
                 units, token = self._find(), now
             self._copy(units)
             sys.stdout.flush()

@@ -89,13 +89,15 @@ def _print_header(record: ExperimentRecord, now: float) -> None:
     from xmanager.store.wording import duration
 
     title = terminal.style(terminal.one_line(record.title), 'bold')
-    printing.print_heading(str(record.id), title, terminal.state(record.state))
+    paused = terminal.style('paused', 'yellow') if record.paused_at is not None else ''
+    printing.print_heading(str(record.id), title, terminal.state(record.state), paused)
     command = [record.script, *masking.mask_argv(record.argv)] if record.script else []
     printing.print_fields(
         [
             ('units', wording.counts(record.counts)),
             ('user', f'{record.user}@{record.host}'),
             ('created', _when(record.created_at, now)),
+            ('paused', _when(record.paused_at, now)),
             ('duration', duration(wording.experiment_seconds(record, now))),
             ('script', terminal.one_line(shlex.join(command))),
             ('folder', str(record.folder)),

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @click.command('supervise')
 @takes_addresses(1)
-def command(addresses: tuple[Address, ...]) -> None:
+@click.option(
+    '--here',
+    is_flag=True,
+    help='Take over from a machine that is no more; its running units are lost.',
+)
+def command(addresses: tuple[Address, ...], here: bool) -> None:
     """Start a supervisor where one is needed: one that died, with its machine perhaps, is replaced.
 
     Units that still run are found and followed, queued ones started. Where a supervisor is at work, nothing changes.
@@ -24,13 +29,14 @@ def command(addresses: tuple[Address, ...]) -> None:
     \b
     Examples:
       xmanager supervise 12
+      xmanager supervise 12 --here   its machine is no more
     """
     with session.open_store() as store:
         for experiment_id in waiting.experiments_of(addresses):
-            click.echo(_supervise(store, experiment_id))
+            click.echo(_supervise(store, experiment_id, here))
 
 
-def _supervise(store: Store, experiment_id: int) -> str:
+def _supervise(store: Store, experiment_id: int, here: bool) -> str:
     from xmanager.store.values import ACTIVE_STATES
 
     record = store.experiment(experiment_id)
@@ -38,7 +44,16 @@ def _supervise(store: Store, experiment_id: int) -> str:
     if not active and not store.requests(experiment_id):
         states = wording.states(record.counts) or 'no units'
         return f'experiment {experiment_id} needs no supervisor: {states}'
+    if here and not _take_over(store, experiment_id):
+        return f'experiment {experiment_id} is supervised: by {store.holder(experiment_id).name}'
     from xmanager.launch import wake
 
     wake(store.home, experiment_id)
     return f'experiment {experiment_id} is supervised: {wording.states(active) or "a request"}'
+
+
+def _take_over(store: Store, experiment_id: int) -> bool:
+    """Says that the experiment belongs here; False if somebody supervises it elsewhere."""
+    from xmanager.supervise.tenure import holder_of
+
+    return store.claim(experiment_id, holder_of(store.home), 0.0) is not None

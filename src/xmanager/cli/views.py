@@ -41,6 +41,7 @@ def experiment(record: ExperimentRecord, now: float) -> View:
         'python': record.python,
         'created_at': time(record.created_at),
         'ended_at': time(record.ended_at),
+        'paused_at': time(record.paused_at),
         'duration_seconds': wording.experiment_seconds(record, now),
         'folder': str(record.folder),
     }

@@ -76,11 +76,12 @@ def until_ended(store: Store, addresses: Sequence[Address], what: str) -> Mappin
 
     started = time.monotonic()
     vigil = Vigil(store, addresses)
-    token = None
+    ids = experiments_of(addresses)
+    token: list[object] | None = None
     with ProgressLine() as line:
         while True:
             vigil.keep()
-            if (now := store.change_token()) != token:
+            if (now := [store.change_token(id) for id in ids]) != token:
                 tallies, token = {where: tally(store, where) for where in addresses}, now
                 total = sum((Counter(one) for one in tallies.values()), Counter())
                 if not _is_active(total) and not will_restart(store, addresses):

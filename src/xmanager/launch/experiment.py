@@ -21,7 +21,6 @@ from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, error_of, new_
 from xmanager.launch.wake import Guard, wake
 from xmanager.launch.writer import UnitWriter
 from xmanager.store import (
-    COMPLETED,
     CREATING,
     QUEUED,
     STOPPED,
@@ -35,7 +34,7 @@ from xmanager.store.presence import Lock, Presence
 from xmanager.xm.executables import Executable
 from xmanager.xm.experiment import Experiment, refuse_job_config
 from xmanager.xm.experiment_unit import ExperimentUnit
-from xmanager.xm.job_operators import populate_job_names, shallow_copy_job_type
+from xmanager.xm.job_operators import populate_job_names
 from xmanager.xm.jobs import JobConfig, JobType
 from xmanager.xm.packageables import Packageable
 from xmanager.xm.roles import AuxiliaryUnitRole, ExperimentUnitRole
@@ -83,21 +82,20 @@ class RecordedExperiment(Experiment):
 
     # Adding.
 
-    def _check_job(self, job: JobType) -> None:
+    def _prepare_job(self, job: JobType, role: ExperimentUnitRole) -> tuple[str, tuple[Task, ...]]:
         if isinstance(job, JobConfig):
             raise refuse_job_config(job)
-        self.resolve_for(job, None)
+        return self.resolve_for(job, role)
 
     def resolve_for(
-        self, job: JobType, role: ExperimentUnitRole | None, beside: Sequence[Task] = ()
+        self, job: JobType, role: ExperimentUnitRole, beside: Sequence[Task] = ()
     ) -> tuple[str, tuple[Task, ...]]:
         """The back end and the tasks of a job; raises ExecutorError if they can never run.
 
-        `beside` are the tasks that the unit has already.
+        `job` is nobody else's: its jobs are given their names. `beside` are the tasks that the unit has already.
         """
-        named = shallow_copy_job_type(job)
-        populate_job_names(named)
-        backend, tasks = resolve(named)
+        populate_job_names(job)
+        backend, tasks = resolve(job)
         if isinstance(role, AuxiliaryUnitRole):
             tasks = tuple(_beside_the_work(task) for task in tasks)
         check_names([*beside, *tasks])
@@ -113,13 +111,13 @@ class RecordedExperiment(Experiment):
 
     async def _create_unit(
         self,
-        job: JobType | None,
+        job: tuple[str, tuple[Task, ...]] | None,
         args: Mapping[str, Any],
         role: ExperimentUnitRole,
         identity: str,
     ) -> tuple[ExperimentUnit, bool]:
         assert self._session is not None
-        backend, tasks = ('', ()) if job is None else self.resolve_for(job, role)
+        backend, tasks = ('', ()) if job is None else job
         new = NewUnit(
             backend=backend,
             tasks=tasks,
@@ -141,8 +139,15 @@ class RecordedExperiment(Experiment):
 
     def _entered(self) -> None:
         settings.export(os.environ)
+        self._check_notify()
         self._session = Session(self)
         self.wake()
+
+    def _check_notify(self) -> None:
+        if target := settings.get('notify'):
+            from xmanager.launch import notify_target
+
+            notify_target.check(target, self._record.cwd)
 
     async def _finish(self, error: BaseException | None) -> list[Exception]:
         assert self._session is not None
@@ -245,12 +250,12 @@ class Session:
             return self._leave_behind('detached')
         if self._interrupted:
             self._stop_units()
-        records = await self.follower.all_ended(self._units)
+        others = await self.follower.all_ended(self._units)  # than completed
         self._all_ended = True
         self.terminal.summary()
-        if any(record.kind == WORK and record.state != COMPLETED for record in records):
+        if any(record.kind == WORK for record in others):
             Session.any_failed = True
-        errors = self._errors(records)
+        errors = self._errors(others)
         Session._told += errors
         return errors[:1]  # The summary has told of all; one is raised.
 
@@ -286,8 +291,7 @@ class Session:
     def _leave_behind(self, reason: str) -> list[Exception]:
         self.follower.stop()
         id = self._experiment.experiment_id
-        records = self._store.units_by_id(self._units, with_tasks=False)
-        if active := sum(record.is_active for record in records):
+        if active := sum(unit.is_active for unit in self._store.standing(self._units)):
             units = '1 unit goes' if active == 1 else f'{active} units go'
             self.terminal.say(
                 f'experiment {id}: {reason}; {units} on. '
@@ -303,7 +307,6 @@ class Session:
             error_of(RecordedUnit.of(self._experiment, record, is_new=False))
             for record in records
             if record.kind == WORK
-            and record.state != COMPLETED
             and record.id not in self.noted
             and not self._interrupted
         ]

@@ -14,6 +14,8 @@ from xmanager.launch import settings
 from xmanager.launch.experiment import RecordedExperiment
 from xmanager.launch.settings import define_absl_flags
 from xmanager.store import Home, NewExperiment, Store
+from xmanager.store.address import Address, locate
+from xmanager.xm.launch_script import launch_directory
 
 define_absl_flags()
 
@@ -21,8 +23,8 @@ define_absl_flags()
 def create_experiment(experiment_title: str) -> RecordedExperiment:
     """Creates an experiment and records it; its context (`with`) is where units are added.
 
-    Raises UsageError for a title that is not a text and for a database that is not supported, StoreError if the
-    home can't be written.
+    Raises UsageError for a title that is not a text and for settings that name no database, StoreError if the
+    database can't be written.
     """
     if not isinstance(experiment_title, str):
         raise UsageError(f'create_experiment({experiment_title!r}): the title must be a text.')
@@ -55,17 +57,15 @@ def list_experiments() -> Sequence[RecordedExperiment]:
 
 
 def _store() -> Store:
-    if config := settings.get('db_yaml_config_path'):
-        raise UsageError(
-            f'--xm_db_yaml_config_path={config}: no database but the SQLite file of the home is supported as yet; '
-            'leave the flag (or XM_DB_YAML_CONFIG_PATH) away, and set XM_HOME to choose the home.'
-        )
-    return _open(Home.locate())
+    environ = dict(os.environ)
+    settings.export(environ)
+    home = Home.locate()
+    return _open(home, locate(home, environ, launch_directory))
 
 
 @functools.cache
-def _open(home: Home) -> Store:
-    return Store.open(home)
+def _open(home: Home, address: Address) -> Store:
+    return Store.open(home, address=address)
 
 
 def _facts(title: str) -> NewExperiment:
@@ -75,7 +75,7 @@ def _facts(title: str) -> NewExperiment:
         user=getpass.getuser(),
         host=platform.node(),
         script=os.path.abspath(script) if script else '',
-        argv=tuple(sys.argv[1:]),
+        argv=settings.without_secrets(sys.argv[1:]),
         cwd=os.getcwd(),
         python=sys.executable,
     )

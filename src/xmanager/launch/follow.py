@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from typing import Protocol
 
-from xmanager.store import FINAL_STATES, RUNNING, Event, Store, UnitRecord
+from xmanager.store import COMPLETED, FAILED, FINAL_STATES, LOST, RUNNING, Event, Store, UnitRecord
 
 # Seconds between two looks: just after a change, and when nothing changes.
 _QUICK, _SLOW = 0.01, 0.1
+# Pauses are this many times as long as the looks before them, so that the looks leave a CPU to what is launched.
+# Where much happens, most units have started and ended from one look to the next, and are read once.
+_RESTRAINT = 9
 _SILENCE = 2.0  # Seconds without news after which the supervisor may have been killed.
 
 
@@ -18,10 +21,10 @@ class Watcher(Protocol):
     """Who wants to see what happens: the terminal."""
 
     def started(self, unit: UnitRecord) -> None:
-        """An attempt of the unit runs. May be told twice."""
+        """An attempt of the unit, which comes with its tasks, runs. May be told twice."""
 
     def ended(self, unit: UnitRecord) -> None:
-        """The unit has come to a final state."""
+        """The unit has come to a final state. It comes with its tasks if it failed or is lost."""
 
     def tick(self) -> None:
         """Called at every look, changes or not."""
@@ -73,14 +76,19 @@ class Follower:
         return await asyncio.shield(future)
 
     async def all_ended(self, unit_ids: Collection[int]) -> list[UnitRecord]:
-        """These watched units as recorded, without their tasks, once the watcher was told of all their ends."""
+        """Returns once the watcher was told of the ends of all these watched units.
+
+        Those that have not completed are returned as recorded, without their tasks.
+        """
         loop = asyncio.get_running_loop()
         for unit_id in unit_ids:
             if unit_id in self._watched:
                 self._ensure_running()
                 future = self._waiting.setdefault(unit_id, loop.create_future())
                 await asyncio.shield(future)
-        return self._store.units_by_id(unit_ids, with_tasks=False)
+        units = self._store.standing(unit_ids)
+        others = sorted(unit.id for unit in units if unit.state != COMPLETED)
+        return self._store.units_by_id(others, with_tasks=False)
 
     def stop(self) -> None:
         if self._task is not None:
@@ -88,23 +96,32 @@ class Follower:
 
     def look(self) -> bool:
         """One look at the store; returns whether something had happened. One that fails may be repeated."""
-        token = self._store.change_token()
+        token = self._store.change_token(self._experiment_id)
         events = self._news(token)
-        started = {event.unit_id for event in events if event.to_state == RUNNING}
-        ended = {event.unit_id for event in events if event.to_state in FINAL_STATES}
-        for record in self._store.units_by_id(sorted(self._fresh), with_tasks=False):
-            if record.started_at is not None:
-                started.add(record.id)
-            if not record.is_active:
-                ended.add(record.id)
-        interesting = (started | ended) & (self._watched | self._waiting.keys())
-        records = self._store.units_by_id(sorted(interesting))
+        # An event that keeps the state tells of something else, such as another importance.
+        moves = [event for event in events if event.from_state != event.to_state]
+        started = {event.unit_id for event in moves if event.to_state == RUNNING}
+        ended = {event.unit_id: event.to_state for event in moves if event.to_state in FINAL_STATES}
+        for unit in self._store.standing(self._fresh):
+            if unit.started_at is not None:
+                started.add(unit.id)
+            if not unit.is_active:
+                ended[unit.id] = unit.state
+        failed = {unit_id for unit_id, state in ended.items() if state in (FAILED, LOST)}
+        records = self._read(started | ended.keys(), started | failed)
         self._token = token
         self._last_event = events[-1].id if events else self._last_event
         self._fresh = set()
         for record in records:
             self._tell(record, record.id in started)
         return bool(started or ended)
+
+    def _read(self, unit_ids: Set[int], with_tasks: Set[int]) -> list[UnitRecord]:
+        """Those of the units that somebody waits for or watches, in the order in which they were added."""
+        wanted = unit_ids & (self._watched | self._waiting.keys())
+        records = self._store.units_by_id(wanted & with_tasks)
+        records += self._store.units_by_id(wanted - with_tasks, with_tasks=False)
+        return sorted(records, key=lambda record: record.id)
 
     def _news(self, token: object) -> list[Event]:
         """What was written since the last look."""
@@ -138,6 +155,7 @@ class Follower:
         pause = _QUICK
         heard_at = time.monotonic()
         while self._waiting or self._watched:
+            began = time.thread_time()
             try:
                 happened = self.look()
                 if happened:
@@ -150,7 +168,8 @@ class Follower:
             except Exception as error:
                 self._fail(error)  # Whoever waits raises it.
                 return
-            pause = _QUICK if happened else min(_SLOW, pause * 1.1)
+            least = max(_QUICK, _RESTRAINT * (time.thread_time() - began)) if happened else 1.1 * pause
+            pause = min(_SLOW, least)
             await asyncio.sleep(pause)
 
     def _fail(self, error: Exception) -> None:

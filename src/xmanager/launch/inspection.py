@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 from xmanager import backends
 from xmanager.backend import Capacity
-from xmanager.errors import XManagerError
+from xmanager.errors import LedgerError, XManagerError
 from xmanager.launch import premises
 from xmanager.launch.findings import BAD, MISSING, OK, WARN, Finding
+from xmanager.launch.gpu_findings import inspect_gpus
+from xmanager.launch.ledger_finding import inspect_ledger
 from xmanager.store import Home
-
-_PROBE_SECONDS: Final = 5.0
 
 
 def inspect(home: Home, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Looks at everything, one thing after the other."""
     yield python()
     yield from machine(environ)
+    yield inspect_ledger(environ)
     yield from engines(environ)
     yield premises.home(home)
     yield premises.database(home)
@@ -52,12 +51,14 @@ def machine(environ: Mapping[str, str]) -> Iterator[Finding]:
     """CPUs, memory and GPUs, as the local queue counts them."""
     try:
         capacity = backends.load('local', environ).capacity() or Capacity({})
+    except LedgerError:
+        return  # What is said of the ledger says it all.
     except XManagerError as error:
-        yield Finding('local', BAD, str(error), 'mend --xm_local_resources')
+        yield Finding('local', BAD, str(error), 'mend that setting')
         return
     yield _cpus(capacity)
     yield _memory(capacity)
-    yield _gpus(capacity, environ)
+    yield inspect_gpus(capacity, environ)
 
 
 def _cpus(capacity: Capacity) -> Finding:
@@ -72,28 +73,6 @@ def _cpus(capacity: Capacity) -> Finding:
 def _memory(capacity: Capacity) -> Finding:
     usable = capacity.amounts.get('ram', 0)
     return Finding('memory', OK, f'{usable / 2**30:.1f} GiB', facts={'bytes': usable})
-
-
-def _gpus(capacity: Capacity, environ: Mapping[str, str]) -> Finding:
-    count = int(capacity.amounts.get('local_gpu', 0))
-    names = _gpu_names(environ)
-    facts = {'usable': count, 'names': names}
-    if names and not count:
-        advice = 'see CUDA_VISIBLE_DEVICES and --xm_local_resources'
-        return Finding(
-            'gpus', WARN, f'none to use, though nvidia-smi lists {len(names)}', advice, facts
-        )
-    if not count:
-        advice = 'if there is one: install its driver, until nvidia-smi lists it'
-        return Finding('gpus', MISSING, 'none found', advice, facts)
-    return Finding(
-        'gpus', OK, f'{count}: {", ".join(names) or "as --xm_local_resources says"}', facts=facts
-    )
-
-
-def _gpu_names(environ: Mapping[str, str]) -> list[str]:
-    answer = _ask(environ, 'nvidia-smi', '--query-gpu=name', '--format=csv,noheader')
-    return [line.strip() for line in answer.splitlines() if line.strip()]
 
 
 def engines(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -149,17 +128,3 @@ def _kubernetes_trouble(environ: Mapping[str, str]) -> tuple[str, str]:
     if config.exists():
         return '', ''
     return f'there is no {config}', "get one from your cluster's administrator, or set KUBECONFIG"
-
-
-def _ask(environ: Mapping[str, str], program: str, *arguments: str) -> str:
-    """What a program prints, or nothing if it isn't there, fails or takes too long."""
-    path = shutil.which(program, path=environ.get('PATH'))
-    if path is None:
-        return ''
-    try:
-        done = subprocess.run(
-            [path, *arguments], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ''
-    return done.stdout if done.returncode == 0 else ''

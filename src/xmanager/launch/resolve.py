@@ -33,13 +33,14 @@ def resolve(job: JobType) -> tuple[str, tuple[Task, ...]]:
     jobs = flatten_jobs(job)
     if not jobs:
         raise ExecutorError(f'{job!r} holds no job. Put an xm.Job into it.')
-    backends = {_executor(job).backend for job in jobs}
+    executors = [_executor(job) for job in jobs]
+    backends = {executor.backend for executor in executors}
     if len(backends) != 1:
         raise ExecutorError(
             f'The jobs of one group must run on one back end; these ask for {", ".join(sorted(backends))}. '
             'Add them as units of their own.'
         )
-    return backends.pop(), tuple(_task(job) for job in jobs)
+    return backends.pop(), tuple(map(_task, jobs, executors))
 
 
 def recorded(args: Any) -> Any:
@@ -72,16 +73,16 @@ def check_names(tasks: Sequence[Task]) -> None:
 
 def _executor(job: Job) -> Executor:
     executor = job.executor
-    if not getattr(executor, 'backend', '') or not hasattr(executor, 'options'):
+    is_ours = all(hasattr(executor, name) for name in ('cwd', 'options', 'requirements'))
+    if not getattr(executor, 'backend', '') or not is_ours:
         raise ExecutorError(
             f'{type(executor).__name__} is no executor that this version can run. Use xm_local.Local().'
         )
     return executor
 
 
-def _task(job: Job) -> Task:
+def _task(job: Job, executor: Any) -> Task:
     executable: Any = job.executable
-    executor: Any = _executor(job)
     if not hasattr(executable, 'path'):
         raise ExecutorError(
             f'{type(executor).__name__} cannot run the executable {executable.name!r} '

@@ -13,6 +13,7 @@ from xmanager.errors import UsageError
 
 _TRUE: Final = frozenset({'1', 'true', 'yes', 'on', 't', 'y'})
 _FALSE: Final = frozenset({'', '0', 'false', 'no', 'off', 'f', 'n'})
+_HIDDEN: Final = '***'
 
 
 @attrs.frozen
@@ -22,6 +23,7 @@ class Setting:
     name: str
     default: str | bool | int
     help: str
+    is_secret: bool = False  # Its value is neither recorded nor shown.
 
     @property
     def flag(self) -> str:
@@ -50,6 +52,10 @@ _ALL: Final = (
     Setting(
         'local_resources', '', "Override what this machine has: 'cpu=8,ram=16GiB,local_gpu=4'."
     ),
+    Setting(
+        'local_ledger', '', 'Folder in which all experiments of this host share out what it has.'
+    ),
+    Setting('local_gpus_ignore_others', False, 'Use GPUs on which processes of others run, too.'),
     Setting('launch_script', '', 'The launch script, for paths that are relative to it.'),
     Setting('build_image_locally', True, 'Build images on this machine.'),
     Setting('use_docker_command', True, 'Build images by the docker command.'),
@@ -72,6 +78,7 @@ _ALL: Final = (
     Setting('open_multiplexer_window', False, 'Accepted for old scripts; see `xmanager logs -f`.'),
     Setting('subprocess_docker_impl', False, 'Accepted for old scripts.'),
     Setting('gcs_path', '', 'Where contrib.gcs puts files.'),
+    Setting('notify', '', 'A command or webhook URL to call at failures and ends.', is_secret=True),
 )
 
 SETTINGS: Final[Mapping[str, Setting]] = {setting.name: setting for setting in _ALL}
@@ -122,6 +129,22 @@ def take_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return ours, rest
 
 
+def without_secrets(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command line as it may be recorded: a webhook's URL, for one, lets whoever knows it write to a channel."""
+    shown: list[str] = []
+    hides_next = False
+    for argument in argv:
+        name, equals, _ = argument.partition('=')
+        setting = _FLAGS.get(name.lstrip('-')) if name.startswith('-') else None
+        is_secret = setting is not None and setting.is_secret
+        if hides_next:
+            shown.append(_HIDDEN)
+        else:
+            shown.append(f'{name}={_HIDDEN}' if is_secret and equals else argument)
+        hides_next = is_secret and not equals and not hides_next
+    return tuple(shown)
+
+
 def _value(setting: Setting, argument: str, following: Iterator[str]) -> str:
     """The text that a flag of ours is given, which may be the argument that follows it."""
     name, equals, value = argument.lstrip('-').partition('=')
@@ -154,4 +177,6 @@ def define_absl_flags() -> None:
         define = {bool: absl_flags.DEFINE_boolean, int: absl_flags.DEFINE_integer}.get(
             type(setting.default), absl_flags.DEFINE_string
         )
-        define(setting.flag, get(setting.name), setting.help)
+        # absl shows defaults in the help of the script.
+        in_force = setting.default if setting.is_secret else get(setting.name)
+        define(setting.flag, in_force, setting.help)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ _LONGEST = 1 << 16  # Bytes of a line that are gathered before it is shown in pa
 class LogTail:
     """One job's log, read as it grows. The file need not be there yet, may go away, and may begin anew."""
 
-    def __init__(self, path: Path, prefix: bytes) -> None:
+    def __init__(self, path: str | Path, prefix: bytes) -> None:
         self._path = path
         self._prefix = prefix
         self._inode = 0
@@ -41,7 +42,7 @@ class LogTail:
 
     def _new_data(self, most: int | None) -> Iterator[bytes]:
         try:
-            status = self._path.stat()
+            status = os.stat(self._path)
             if status.st_ino != self._inode or status.st_size < self._offset:
                 # Of another attempt, or truncated.
                 self._inode, self._offset = status.st_ino, 0
@@ -49,7 +50,7 @@ class LogTail:
                     yield b'\n'
             if status.st_size <= self._offset:
                 return
-            with self._path.open('rb') as file:
+            with open(self._path, 'rb') as file:
                 file.seek(self._offset)
                 end = None if most is None else self._offset + most
                 while (end is None or self._offset < end) and (data := file.read(_CHUNK)):

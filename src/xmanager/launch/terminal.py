@@ -66,7 +66,7 @@ class Terminal:
             return
         self._running.add(unit.id)
         self._tails[unit.id] = [
-            LogTail(record.folder / 'output.log', f'[{unit.label} {record.task.name}] '.encode())
+            LogTail(f'{record.place}/output.log', f'[{unit.label} {record.task.name}] '.encode())
             for record in unit.tasks
             if record.task.options.get('stream_output', True)
         ]

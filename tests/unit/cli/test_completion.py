@@ -31,7 +31,7 @@ def offers(*words):
 
 
 def test_commands_and_options_are_completed(home):
-    assert offers('re') == ['restart']
+    assert offers('res') == ['restart', 'resume']
     assert '--status' in offers('list', '--s')
     assert offers('list', '--status', 'fa') == ['failed']
 

@@ -61,6 +61,18 @@ def test_the_rest_is_announced_apart_from_the_output(run, lab):
     assert run('list', '--limit', '0').err == ''
 
 
+def test_a_paused_experiment_says_so_beside_its_state(run, lab):
+    lab.experiment('running', 'queued')
+    lab.experiment('queued')
+    lab.store.set_paused(1, True, actor='test')
+    _, second, first = run('list').lines
+    assert re.split(r' {2,}', first.strip())[2] == 'running paused'
+    assert 'paused' not in second
+    views = run('list', '--json').json['experiments']
+    assert [view['paused_at'] for view in views] == [None, '2026-02-02T02:40:02.000Z']
+    assert any('\x1b[36mrunning paused' in line for line in on_terminal(lab, 'list'))
+
+
 def test_what_would_move_the_cursor_is_not_printed(run, lab):
     lab.experiment(title='evil\x1b[2J\r\ntitle')
     assert 'evil [2J title' in run('list').out

@@ -98,6 +98,13 @@ def test_python_m_is_the_same_command():
             ['delete', '1.2'],
             'xmanager: delete takes whole experiments, and 1.2 is a unit of one: write 1',
         ),
+        (
+            ['pause', '1.2'],
+            'xmanager: pause takes whole experiments, and 1.2 is a unit of one: write 1',
+        ),
+        (['hold', '1'], "xmanager: there is no command 'hold': did you mean pause?"),
+        (['move', '1'], '--importance'),
+        (['move', '1', '--importance', 'urgent'], 'urgent'),
         (['completion', 'tcsh'], 'tcsh'),
         (['logs', '1', '--tail', '9' * 5000], 'is no whole number'),
     ],
@@ -115,7 +122,7 @@ def test_misuse_gets_one_sentence_and_exit_code_2(run, arguments, sentence):
 def test_what_is_not_found_gets_one_sentence_and_exit_code_1(run, lab):
     code, out, err = run('show', 7)
     assert (code, out) == (1, '')
-    assert err == f'xmanager: there is no experiment 7 in {lab.home.path}\n'
+    assert err == f'xmanager: there is no experiment 7 in {lab.home.database}\n'
 
 
 def test_a_message_of_several_lines_becomes_one(run, monkeypatch):

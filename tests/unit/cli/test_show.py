@@ -42,6 +42,16 @@ def test_an_experiment_is_shown_with_its_units(run, lab):
     assert auxiliary.split()[:2] == ['a1', 'running']
 
 
+def test_a_paused_experiment_says_so_and_since_when(run, lab):
+    record = lab.experiment('completed')
+    assert run('show', record.id).lines[0] == '1  cifar10  completed'
+    lab.store.set_paused(record.id, True, actor='test')
+    first, *more = run('show', record.id).lines
+    assert first == '1  cifar10  completed  paused'
+    shown = {name: value.strip() for name, value in fields(more).items()}
+    assert shown['paused'] == '2026-02-02T02:40:03.000Z'
+
+
 def test_an_active_experiment_that_nobody_supervises_says_so(run, lab):
     record = lab.experiment('running')
     assert f'xmanager supervise {record.id}' in run('show', record.id).err

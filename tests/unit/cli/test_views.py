@@ -40,7 +40,7 @@ def valid():
     validator = jsonschema.Draft202012Validator(schema)
 
     def check(document):
-        for branch, kind in enumerate(('experiments', 'experiment', 'unit', 'checks')):
+        for branch, kind in enumerate(('experiments', 'experiment', 'unit', 'checks', 'waiting')):
             if kind in document:
                 part = {**schema['oneOf'][branch], '$defs': schema['$defs']}
                 jsonschema.Draft202012Validator(part).validate(document)
@@ -79,12 +79,24 @@ def populated(lab):
 
 @pytest.mark.parametrize(
     'arguments', [['list'], ['list', '--limit', '1'], ['show', '1'], ['show', '2'], ['show', '3'],
-                  *(['show', f'1.{label}'] for label in (1, 2, 3, 4, 5, 6, 7, 8, 'a1')), ['doctor']]
+                  *(['show', f'1.{label}'] for label in (1, 2, 3, 4, 5, 6, 7, 8, 'a1')), ['queue'], ['doctor']]
 )  # fmt: skip
 def test_what_is_printed_follows_the_published_schema(run, populated, valid, arguments):
     document = valid(run(*arguments, '--json').json)
     assert document['schema'] == 'xmanager/1'
     assert 'hush' not in json.dumps(document)
+
+
+@pytest.mark.parametrize('where', ['4', '4.1'])
+def test_what_is_delivered_follows_the_published_schema(run, populated, valid, tmp_path, where):
+    record = populated.experiment('failed', cwd=str(tmp_path), argv=('--api_key=hush',))
+    populated.store.set_paused(record.id, True, actor='test')
+    assert run('notify', where, '--to', "sh -c 'cat >got'").code == 0
+    notice = valid(json.loads((tmp_path / 'got').read_text()))
+    assert list(notice)[:3] == ['schema', 'event', 'text']
+    assert 'hush' not in json.dumps(notice)
+    with pytest.raises(jsonschema.ValidationError):
+        valid({**notice, 'event': 'rain'})
 
 
 def test_the_schema_refuses_what_is_missing_unknown_or_of_another_type(run, populated, valid):

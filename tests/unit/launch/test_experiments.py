@@ -30,9 +30,20 @@ def test_an_experiment_that_is_not_there_is_not_found(id):
         get_experiment(id)
 
 
-def test_another_database_is_refused_by_all(monkeypatch, tmp_path):
+def test_a_file_of_settings_that_is_not_there_is_named_by_all(monkeypatch, tmp_path):
     monkeypatch.setenv('XM_DB_YAML_CONFIG_PATH', '/x.yaml')
     for call in (lambda: create_experiment('t'), lambda: get_experiment(1), list_experiments):
-        with pytest.raises(UsageError, match=r'--xm_db_yaml_config_path=/x.yaml: .*SQLite'):
+        with pytest.raises(UsageError, match=r'--xm_db_yaml_config_path=/x.yaml: there is no file'):
             call()
     assert not (tmp_path / 'home').exists()
+
+
+def test_the_database_that_a_file_beside_the_launch_script_names_is_used(monkeypatch, tmp_path):
+    (tmp_path / 'launch').mkdir()
+    config = tmp_path / 'launch' / 'db.yaml'
+    config.write_text('sql_connector: sqlite\nsql_connection_settings:\n  db_name: team.db\n')
+    monkeypatch.setenv('XM_DB_YAML_CONFIG_PATH', 'db.yaml')
+    monkeypatch.setenv('XM_LAUNCH_SCRIPT', str(tmp_path / 'launch' / 'launcher.py'))
+    assert create_experiment('t').experiment_id == 1
+    assert (tmp_path / 'launch' / 'team.db').exists()
+    assert not (tmp_path / 'home' / 'xmanager.db').exists()

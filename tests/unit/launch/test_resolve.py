@@ -128,7 +128,8 @@ def test_the_working_directory_is_the_scripts_unless_stated(tmp_path, monkeypatc
 
 def test_options_and_facts_are_recorded_with_the_task():
     task = task_of(job(xm_local.Local(timeout=5, experimental_stream_output=False)))
-    assert task.options == {'timeout': 5.0, 'grace': None, 'stream_output': False}
+    expected = {'timeout': 5.0, 'grace': None, 'stream_output': False}
+    assert task.options.items() >= expected.items()
     assert task.executable['path'] == '/bin/echo'
     assert task.executable['bytes'] == os.stat('/bin/echo').st_size
 
@@ -156,6 +157,13 @@ def test_an_executor_of_no_back_end_is_refused_by_its_name():
 
     with pytest.raises(ExecutorError, match='Abacus is no executor that this version can run'):
         resolve(job(Abacus()))
+
+
+@pytest.mark.parametrize('executor', [xm_local.Vertex(), xm_local.Kubernetes()])
+def test_an_executor_whose_back_end_is_not_there_yet_is_refused_by_its_name(executor):
+    name = type(executor).__name__
+    with pytest.raises(ExecutorError, match=f'{name} is no executor that this version can run'):
+        resolve(job(executor))
 
 
 def test_an_executable_that_was_not_packaged_here_is_refused():

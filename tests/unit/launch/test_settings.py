@@ -189,3 +189,23 @@ def test_a_flag_that_absl_was_not_given_is_read_from_the_environment(monkeypatch
     absl_flags.FLAGS(['launcher.py'])
     monkeypatch.setenv('XM_DETACH', '1')
     assert settings.get('detach') is True
+
+
+@pytest.mark.parametrize(
+    ('argv', 'recorded'),
+    [
+        (['--lr=1', '--xm_notify=https://h/hush'], ('--lr=1', '--xm_notify=***')),
+        (['-xm_notify', 'https://h/hush', '--lr', '1'], ('-xm_notify', '***', '--lr', '1')),
+        (['--xm_detach', 'xm_notify', '--xm_notify'], ('--xm_detach', 'xm_notify', '--xm_notify')),
+    ],
+)
+def test_a_command_line_is_recorded_without_the_values_of_secret_flags(argv, recorded):
+    assert settings.without_secrets(argv) == recorded
+
+
+def test_the_help_of_a_script_does_not_show_a_webhook(monkeypatch, absl_flags):
+    monkeypatch.setenv('XM_NOTIFY', 'https://h/hush')
+    settings.define_absl_flags()
+    absl_flags.FLAGS(['launcher.py'])
+    assert 'hush' not in absl_flags.FLAGS.get_help()
+    assert settings.get('notify') == 'https://h/hush'

@@ -162,3 +162,14 @@ def test_a_guard_is_patient_with_one_that_starts_slowly(lab, started, tmp_path, 
     for _ in range(20):
         guard.look()
     assert len(started) == 1
+
+
+def test_an_experiment_of_another_machine_is_not_supervised_here(lab, started):
+    lab.experiment.folder.rmdir()
+    with pytest.raises(StoreError, match='was launched on another machine or from another home'):
+        wake(lab.home, lab.experiment.id)
+    with pytest.raises(StoreError, match='was launched on another machine or from another home'):
+        Guard(lab.home, lab.experiment.id).look()
+    lab.home.database.rename(lab.home.path / 'on a server')
+    Guard(lab.home, lab.experiment.id).look()
+    assert not lab.experiment.folder.exists()
