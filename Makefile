@@ -7,12 +7,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 CODE := src tests examples benchmarks
 
-.PHONY: help setup demo test lint check bench schema format clean
+.PHONY: help setup demo test lint check chaos bench schema format clean
 
 help:
 	@echo "make demo    run the handwritten digits example"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, import rules, tests"
+	@echo "make chaos   kill at random, as often as N=... says; SEED=... alone replays one of them"
 	@echo "make format  format the code and repair what lint can repair"
 	@echo "make bench   measure, beside what we measure against"
 	@echo "make schema  write src/xmanager/store/schema.sql anew from the migrations"
@@ -33,9 +34,16 @@ lint: $(READY)
 
 check: lint test
 
+# N seeds, from SEED on; with SEED alone that one, told in detail.
+CHAOS := $(if $(N),--count $(N) --seed $(or $(SEED),1),$(if $(SEED),--seed $(SEED) --verbose,--count 100))
+
+chaos: $(READY)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
+
 bench: $(READY)
-	@$(BIN)/python benchmarks/imports.py
-	@$(BIN)/python benchmarks/launch.py
+	@$(BIN)/python -m benchmarks.imports
+	@$(BIN)/python -m benchmarks.launch
+	@$(BIN)/python -m benchmarks.queue
 
 schema: $(READY)
 	@$(BIN)/python -m xmanager.store.schema_sql

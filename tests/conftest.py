@@ -1,7 +1,34 @@
 """What holds for all tests."""
 
+import itertools
+import os
 import signal
+from pathlib import Path
+
+import pytest
+from tests.engines.servers import mariadb, postgresql
+
+__all__ = ['mariadb', 'postgresql']
+
+# What a developer's own experiments are recorded in is none of the tests' business.
+for _variable in ('XM_DATABASE_URL', 'XM_DB_YAML_CONFIG_PATH'):
+    os.environ.pop(_variable, None)
 
 # A shell starts what it runs in the background with SIGINT ignored, which all that is started here would inherit:
 # tests of Ctrl-C would wait for ever in a suite that was started that way.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope='session')
+def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the ledgers of all tests of this process are."""
+    return tmp_path_factory.mktemp('ledgers')
+
+
+@pytest.fixture(autouse=True)
+def _ledger(ledgers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has this host to itself: else units of other tests would keep its CPUs."""
+    monkeypatch.setenv('XM_LOCAL_LEDGER', str(ledgers / f'{os.getpid()}-{next(_numbers)}'))

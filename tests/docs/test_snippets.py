@@ -84,6 +84,7 @@ def test_every_snippet_of_the_page_runs(page: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,
         'XM_HOME': str(tmp_path / 'home'),
+        'XM_LOCAL_LEDGER': str(tmp_path / 'ledger'),
         'PATH': f'{programs}{os.pathsep}{os.environ["PATH"]}',
     }
     for snippet in snippets(page.read_text()):

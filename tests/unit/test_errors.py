@@ -16,6 +16,7 @@ from xmanager import errors, xm
         (errors.ExecutorError, ValueError),
         (errors.InvalidTpuTopologyError, ValueError),
         (errors.StoreError, Exception),
+        (errors.FencedError, errors.StoreError),
         (errors.NotFoundError, KeyError),
         (errors.ExperimentUnitError, RuntimeError),
         (errors.ExperimentUnitFailedError, errors.ExperimentUnitError),
