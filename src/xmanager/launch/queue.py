@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -117,13 +118,17 @@ class _Own:
         elif told:
             found += self._queued(told)
         else:
-            why = 'its supervisor has not looked at it yet'
-            if elsewhere:
-                why = f'its supervisor has said nothing yet in the ledger {elsewhere}'
-            found += self._some((QUEUED,), explain.UNSEEN, why)
+            found += self._some((QUEUED,), explain.UNSEEN, self._unseen(elsewhere))
         found += self._restarting()
         why = 'its job generator has not ended'
         return found + self._some((CREATING,), explain.GENERATOR, why)
+
+    def _unseen(self, elsewhere: str) -> str:
+        if not elsewhere:
+            return 'its supervisor has not looked at it yet'
+        if self._record.host != platform.node():
+            return f'it was launched on {self._record.host}: ask there'
+        return f'its supervisor has said nothing yet in the ledger {elsewhere}'
 
     def _queued(self, told: Sequence[Waiting]) -> list[Waiting]:
         """What the supervisor says of those that it has in view, with the number of the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +14,14 @@ import attrs
 
 from xmanager.errors import LedgerError
 from xmanager.ledger import locks, text
-from xmanager.ledger.place import Place
+from xmanager.ledger.place import Place, prepare
 from xmanager.ledger.values import Entry, Hold, Want
 
 # An owner that has not said so for this long (it is stopped, or its store can't be used) waits for nothing.
 FRESH_SECONDS = 10.0
 _PATIENCE = 5.0
 _PAGE = 4096
+_USE = 3600.0
 NOBODY: Mapping[str, tuple[str, ...]] = {}
 _SUFFIX = '.json'
 
@@ -80,11 +82,16 @@ class Ledger:
         self._place = place
         self._owner = owner
         self._file = place.folder / f'{owner.owner}{_SUFFIX}'
-        self._reader = Reader(place, clock=clock)
-        self._alive = locks.hold(place.holders, owner.owner)
-        self._turn = os.open(place.turn, os.O_RDONLY | os.O_CLOEXEC)
+        self._clock = clock
         self._descriptor = -1  # Of our entry's file, while it is small.
         self._size = 0
+        self._open()
+
+    def _open(self) -> None:
+        self._reader = Reader(self._place, clock=self._clock)
+        self._alive = locks.hold(self._place.holders, self._owner.owner)
+        self._turn = os.open(self._place.turn, os.O_RDONLY | os.O_CLOEXEC)
+        self._used_at = -math.inf
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[list[Entry]]:
@@ -92,12 +99,26 @@ class Ledger:
 
         Raises LedgerError if the others keep it for seconds.
         """
-        _lock(self._turn, self._place.turn)
+        self._take_turn()
         try:
             entries = self._reader.entries(but=self._file.name)
             yield self._without_empty(entries)
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _take_turn(self) -> None:
+        _lock(self._turn, self._place.turn)
+        if not os.fstat(self._turn).st_nlink:
+            # Somebody has removed the folder: all who are alive meet in a new one.
+            self.close()
+            self._place = prepare(self._place.folder, named=True)
+            self._open()
+            _lock(self._turn, self._place.turn)
+        if time.monotonic() >= self._used_at + _USE and not self._place.shared:
+            # What sweeps up old temporary files must see that these are in use.
+            for file in (self._place.turn, self._place.holders):
+                os.utime(file)
+            self._used_at = time.monotonic()
 
     def write(
         self,

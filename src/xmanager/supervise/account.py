@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
@@ -43,13 +44,15 @@ class Account:
         self._looked_at = -_LOOK
         self._held_then: set[tuple[str, str]] = set()
         self._left_alone: dict[str, tuple[str, ...]] = {}
-        self._told = True  # Whether the ledger says what is held here.
+        self._told = (
+            False  # Whether the ledger says what is held here, and not what a predecessor held.
+        )
         self._freed = False  # Whether others may have been waiting for what was given back here.
 
     @property
     def is_settled(self) -> bool:
         """Whether all who share the capacity know what is held here."""
-        return self._told
+        return self._told or self._ledger is None
 
     def hold(self, unit_id: int, hold: Hold) -> None:
         """For a unit that was found running: it has what it has, whether it fits or not."""
@@ -78,7 +81,7 @@ class Account:
         if freed:
             for entry in others:
                 if entry.owner in for_others:
-                    wake_by(entry.wake_pipe)
+                    _wake(entry)
         return starts
 
     def leave(self) -> None:
@@ -89,7 +92,7 @@ class Account:
             self._ledger.leave()
         for entry in others:
             if entry.wants:
-                wake_by(entry.wake_pipe)
+                _wake(entry)
 
     def close(self) -> None:
         """Lets go of the ledger; what is written there counts for as long as the jobs live."""
@@ -164,3 +167,9 @@ class Account:
             self._seen = self._strangers()
             self._looked_at, self._held_then = now, held
         return self._seen
+
+
+def _wake(entry: Entry) -> None:
+    # Another user may have written any path there, and his home may be out of our reach.
+    with contextlib.suppress(OSError, ValueError):
+        wake_by(entry.wake_pipe)

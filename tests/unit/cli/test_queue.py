@@ -159,6 +159,13 @@ def test_a_unit_that_its_supervisor_has_not_seen_yet_says_so(run, lab, supervise
     ]
 
 
+def test_an_experiment_of_another_host_is_not_taken_for_abandoned(run, lab):
+    record = lab.experiment('queued')
+    record.folder.rmdir()  # It is another home's, which shares the database.
+    [line] = run('queue').lines
+    assert line.endswith('; it was launched on gpu-box: ask there')
+
+
 def waiting_start(lab):
     unit = lab.store.units(1)[0]
     since = time.strftime('%Y-%m-%d %H:%M', time.localtime(unit.queued_at or unit.created_at))

@@ -1,6 +1,7 @@
 """The ledger's files and locks: turns, entries of the living and the dead, jobs that keep what they hold."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,18 @@ def test_an_entry_that_was_removed_is_written_again(here):
         a.write([HOLD], [])
     assert [one.holds for one in read(here)] == [(HOLD,)]
     a.close()
+
+
+def test_owners_whose_ledger_was_removed_meet_in_a_new_one(here):
+    a, b = write(here, 'a', [HOLD]), write(here, 'b')
+    shutil.rmtree(here.folder)
+    for ledger, holds in ((a, [HOLD]), (b, [])):
+        with ledger.turn():
+            ledger.write(holds, [])
+    with b.turn() as others:
+        assert [(one.owner, one.alive, one.holds) for one in others] == [('a', True, (HOLD,))]
+    a.close()
+    b.close()
 
 
 @pytest.mark.parametrize('text', ['', '{}', '[1]', '{"format":2}', '\x00\xff'])
