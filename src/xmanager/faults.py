@@ -21,7 +21,7 @@ POINTS = frozenset(
         'adopt',  # A supervisor has found what an earlier one left, and recorded nothing yet.
         'commit.before',  # A transaction that writes is complete, but not committed.
         'commit.after',
-        'ledger.before',
+        'ledger.before',  # The entry of a supervisor is written beside the one that it replaces.
         'ledger.after',
         'spawn.before',  # Of each task: the folder is made, the process is not started.
         'spawn.after',  # The process is started, and nobody knows its number.

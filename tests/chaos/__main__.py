@@ -14,7 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tests.chaos.model import make_plan
-from tests.chaos.stage import Result, play, play_aside
+from tests.chaos.play import play, play_aside
+from tests.chaos.stage import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,11 @@ from typing import Any
 
 import attrs
 
-POINTS = ('commit.before', 'commit.after', 'spawn.before', 'spawn.after', 'adopt', 'stop.sent')
+POINTS = (
+    *('commit.before', 'commit.after', 'spawn.before', 'spawn.after'),
+    *('ledger.before', 'ledger.after', 'adopt', 'stop.sent'),
+)
+COMMITS = POINTS[:2]
 _ENDLESS = 600
 
 
@@ -111,7 +115,7 @@ def make_plan(seed: int) -> Plan:
         _launch(rng, f'chaos-{number}', cpus, gpus) for number in range(rng.choice((1, 1, 1, 2)))
     )
     jobs = sum(len(unit.jobs) for launch in launches for unit in launch.units)
-    times = sorted(rng.randint(0, 2 * jobs) for _ in range(rng.randint(1, 5)))
+    times = sorted(rng.randint(0, round(1.5 * jobs)) for _ in range(rng.randint(1, 5)))
     steps = [_step(rng, lines, launches) for lines in times]
     for _ in launches[1:]:
         steps.insert(rng.randint(0, len(steps)), Step(0, rng.uniform(0, 0.3), 'launch'))
@@ -121,7 +125,7 @@ def make_plan(seed: int) -> Plan:
 def _launch(rng: random.Random, title: str, cpus: int, gpus: int) -> Launch:
     units = tuple(_unit(rng, cpus, gpus) for _ in range(rng.randint(2, 7)))
     strikes_launcher = rng.random() < 0.15
-    own = f'{rng.choice(POINTS[:2])}:{rng.randint(1, 4)}'
+    own = f'{rng.choice(COMMITS)}:{rng.randint(1, 4)}'
     faults = own if strikes_launcher else _faults(rng)
     return Launch(title, units, rng.random() < 0.3, faults, strikes_launcher)
 
@@ -132,7 +136,7 @@ def _faults(rng: random.Random) -> str:
 
 
 def _fault(rng: random.Random) -> str:
-    point = rng.choice(('any', *POINTS[:4], *POINTS))
+    point = rng.choice(('any', *POINTS[:6], *POINTS))
     most = {'any': 20, 'adopt': 1, 'stop.sent': 1, 'spawn.before': 4, 'spawn.after': 4}
     return f'{point}:{rng.randint(1, most.get(point, 8))}'
 
@@ -164,14 +168,14 @@ def _job(rng: random.Random, name: str, options: dict[str, Any], gpus: float) ->
 
 
 def _behaviour(rng: random.Random) -> Behaviour:
-    seconds = round(rng.uniform(0.01, 0.2), 3)
+    seconds = round(rng.uniform(0.01, rng.choice((0.1, 0.2, 0.8))), 3)
     kind = rng.choices(('exit', 'kill', 'ignore', 'leave', 'hang'), (14, 2, 2, 1, 1))[0]
     if kind == 'hang':
         return Behaviour('hang', 0, _ENDLESS)
     if kind == 'kill':
         return Behaviour('kill', rng.choice((6, 9, 11, 15)), seconds)
     if kind == 'ignore':
-        return Behaviour('ignore', 0, 3 * seconds)
+        return Behaviour('ignore', 0, 2 * seconds)
     return Behaviour(kind, rng.choice((0, 0, 0, 1, 75)), seconds)
 
 
@@ -196,7 +200,7 @@ def _step(rng: random.Random, lines: int, launches: tuple[Launch, ...]) -> Step:
     dies_after = rng.choice((None, None, None, rng.uniform(0.1, 0.5)))
     words = _command(rng, launches)
     if rng.random() < 0.15:
-        return Step(lines, delay, act, words, dies_after, f'{rng.choice(POINTS[:2])}:1', True)
+        return Step(lines, delay, act, words, dies_after, f'{rng.choice(COMMITS)}:1', True)
     return Step(lines, delay, act, words, dies_after, _faults(rng))
 
 

@@ -3,56 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 from tests.acceptance.living import Process, processes_of, supervisors_of
 from tests.acceptance.polling import until
-from tests.chaos.model import Launch, Plan, Step, make_plan
+from tests.chaos.commands import Commands, Tell
+from tests.chaos.model import Plan, Step
 from tests.chaos.oracle import Deeds, Oracle, Where, complaints
 
 from xmanager.ledger.ledger import Reader
 from xmanager.ledger.place import Place
 from xmanager.store import FINAL_STATES, Home, Store
 
-_XMANAGER = Path(sys.executable).with_name('xmanager')
-_HERE = Path(__file__).parent
 _DEADLINE = 60.0
 # Seconds without news from the jobs after which the next step is taken all the same, and until their first news.
 _PATIENCE, _FIRST_PATIENCE = 0.4, 2.0
 _LONGEST_FREEZE = 0.3
 _REVIVAL_PERIOD = 1.0
-
-Tell = Callable[[str], None]
-
-
-@attrs.frozen
-class Command:
-    """A launcher or another command that was started here."""
-
-    words: str
-    process: subprocess.Popen[bytes]
-    output: Path
-    launch: Launch | None = None
-
-    def kill(self) -> bool:
-        """False if it has ended."""
-        if self.process.poll() is not None:
-            return False
-        self.process.kill()
-        self.process.wait()
-        return True
 
 
 @attrs.frozen
@@ -61,24 +35,6 @@ class Result:
 
     wrong: list[str]
     tally: Counter[str]
-
-
-def play(seed: int, folder: Path, tell: Tell = lambda line: None) -> Result:
-    """Plays one seed in an empty folder."""
-    return Stage(make_plan(seed), folder, tell).play()
-
-
-def play_aside(seed: int) -> Result:
-    """Plays one seed in a folder that is kept only if something is wrong; `course` in it tells what was done."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # So that whatever runs is ended first.
-    folder = Path(tempfile.mkdtemp(prefix=f'chaos-{seed}-'))
-    course: list[str] = []
-    result = play(seed, folder, course.append)
-    if not result.wrong:
-        shutil.rmtree(folder)
-        return result
-    (folder / 'course').write_text('\n'.join([*course, *result.wrong, '']))
-    return attrs.evolve(result, wrong=[*result.wrong, f'left in {folder}'])
 
 
 class Stage:
@@ -96,10 +52,9 @@ class Stage:
         self._revived_at = 0.0
         self._tell_line = tell
         self._rng = random.Random(plan.seed)
-        self._commands: list[Command] = []
         self._to_launch = list(plan.launches)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith('XM_')}
-        self._environment = kept | {
+        self._commands = Commands(folder, self._tell)
+        self._commands.environment |= {
             'XM_HOME': str(self.home),
             'XM_LOCAL_LEDGER': str(self.ledger),
             'XM_LOCAL_RESOURCES': f'cpu={plan.cpus},local_gpu={plan.gpus}',
@@ -110,13 +65,13 @@ class Stage:
         """Plays the plan to its end."""
         wrong: list[str] = []
         try:
-            self._launch()
+            self._launch_next()
             for step in self.plan.steps:
                 self._await_lines(step.lines)
                 time.sleep(step.delay)  # The moment is drawn by lot: this waits for nothing.
                 self._act(step)
             while self._to_launch:
-                self._launch()
+                self._launch_next()
             self._come_to_rest()
         except AssertionError as error:  # Something did not happen in time.
             wrong.append(str(error))
@@ -127,39 +82,11 @@ class Stage:
 
     # What happens.
 
+    def _launch_next(self) -> None:
+        self._commands.launch(self._to_launch.pop(0), self.oracle.folder)
+
     def _tell(self, what: str) -> None:
         self._tell_line(f'{time.monotonic() - self._began:6.2f}  {what}')
-
-    def _launch(self) -> None:
-        launch = self._to_launch.pop(0)
-        path = self.folder / f'{launch.title}.json'
-        path.write_text(json.dumps(_workload(launch, self.oracle.folder)))
-        environment = _faults(launch.faults, launch.strikes_launcher)
-        if launch.detach:
-            environment['XM_DETACH'] = '1'
-        words = ('launch', str(_HERE / 'launcher.py'), str(path))
-        self._start(words, environment, launch)
-
-    def _start(
-        self, words: tuple[str, ...], environment: dict[str, str], launch: Launch | None = None
-    ) -> Command:
-        said = ' '.join(words)
-        if 'XM_FAULTS' in environment:
-            environment['XM_FAULTS_LOG'] = str(self.folder / f'{len(self._commands)}.faults')
-        self._tell(f'xmanager {said}  {environment or ""}')
-        path = self.folder / f'{len(self._commands)}.{words[0]}.out'
-        with path.open('wb') as out:
-            process = subprocess.Popen(
-                [_XMANAGER, *words],
-                cwd=self.folder,
-                env=self._environment | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                process_group=0,
-            )
-        self._commands.append(Command(said, process, path, launch))
-        return self._commands[-1]
 
     def _await_lines(self, lines: int) -> None:
         count = self.oracle.count()
@@ -174,7 +101,7 @@ class Stage:
     def _act(self, step: Step) -> None:
         match step.act:
             case 'launch':
-                self._launch()
+                self._launch_next()
             case 'command':
                 self._command(step)
             case 'kill-supervisors':
@@ -204,14 +131,18 @@ class Stage:
             if experiment.isdecimal() and verb in ('stop', 'restart'):
                 asked = self.deeds.stops if verb == 'stop' else self.deeds.restarts
                 asked[int(experiment), label] += 1
-        command = self._start(step.words, _faults(step.faults, step.strikes_command))
+        command = self._commands.start(step.words, step.faults, strikes_itself=step.strikes_command)
         if step.dies_after is not None:
             time.sleep(step.dies_after)
             if command.kill():
                 self._tell(f'killed: xmanager {command.words}')
 
     def _supervisors(self) -> list[Process]:
-        return [one for one in processes_of(self.home) if 'xmanager.supervise' in one.words]
+        found = {
+            one.pid: one for one in processes_of(self.home) if 'xmanager.supervise' in one.words
+        }
+        # A child of one is a runner in the moment before it becomes one.
+        return [one for one in found.values() if _parent(one.pid) not in found]
 
     def _kill(self, what: str, processes: list[Process]) -> None:
         for process in processes:
@@ -244,9 +175,9 @@ class Stage:
                 time.sleep(self._rng.uniform(0, _LONGEST_FREEZE))
 
     def _interrupt(self) -> None:
-        """Ctrl-C at each launcher's terminal: it stops its units."""
+        """Ctrl-C at the terminal of each launcher that has told which experiment it is: it stops its units."""
         for command in self._commands:
-            if command.launch and command.process.poll() is None:
+            if command.launch and command.process.poll() is None and command.output.stat().st_size:
                 self._tell(f'interrupted: xmanager {command.words}')
                 command.process.send_signal(signal.SIGINT)
                 for number in range(1, len(self.plan.launches) + 1):
@@ -261,7 +192,7 @@ class Stage:
                 process.end()
         self._end_all()
         self.deeds.reboots += 1
-        self._environment['XM_BOOT_ID'] = f'{self.deeds.reboots:08x}'
+        self._commands.environment['XM_BOOT_ID'] = f'{self.deeds.reboots:08x}'
 
     # The end.
 
@@ -271,11 +202,6 @@ class Stage:
         self._tell('all units have ended')
         until(lambda: not processes_of(self.home), _DEADLINE)
         self._tell('all processes have ended')
-
-    def _are_running(self, verb: str = '') -> bool:
-        return any(
-            one.words.startswith(verb) and one.process.poll() is None for one in self._commands
-        )
 
     def _unfinished(self) -> list[int]:
         """Experiments with units that have not ended, or requests that nobody has seen to."""
@@ -288,17 +214,16 @@ class Stage:
 
     def _is_at_rest(self) -> bool:
         unfinished = self._unfinished()
-        if not unfinished and not self._are_running():
+        if not unfinished and not self._commands.are_running():
             return True
         if time.monotonic() > self._revived_at + _REVIVAL_PERIOD:
             self._revived_at = time.monotonic()
-            for experiment in () if self._are_running('pause') else self._paused():
-                self._start(('resume', f'{experiment}'), {})
+            for experiment in () if self._commands.are_running('pause') else self._paused():
+                self._commands.start(('resume', f'{experiment}'))
             for experiment in unfinished:
                 if not supervisors_of(self.home, experiment):
-                    self._start(
-                        ('supervise' if self.plan.seed % 2 else 'wait', f'{experiment}'), {}
-                    )
+                    verb = 'supervise' if self.plan.seed % 2 else 'wait'
+                    self._commands.start((verb, f'{experiment}'))
         return False
 
     def _paused(self) -> list[int]:
@@ -310,7 +235,7 @@ class Stage:
             yield from complaints(self.plan, self.deeds, self.oracle, store)
             recorded = {one.title: sum(one.counts.values()) for one in store.experiments()}
         for command in self._commands:
-            if command.launch and (command.process.poll() or 0) >= 0:
+            if command.launch and command.process.poll() in (0, 1):  # Not killed, nor interrupted.
                 planned, found = len(command.launch.units), recorded.get(command.launch.title, 0)
                 if found < planned:
                     said = command.output.read_text().strip().splitlines()[-1:]
@@ -351,13 +276,6 @@ class Stage:
         return tally
 
 
-def _faults(faults: str, strikes_command: bool) -> dict[str, str]:
-    """The variables by which a command, or else the supervisors that it starts, are to die."""
-    if not faults:
-        return {}
-    return {'XM_FAULTS': faults, **({'XM_FAULTS_IN': 'launcher'} if strikes_command else {})}
-
-
 def _unit_of(process: Process) -> Where | None:
     """The unit of a runner (or of its copy that is about to become the program); None for other processes."""
     if process.words[3:4] != ('xm-runner',):
@@ -366,31 +284,15 @@ def _unit_of(process: Process) -> Where | None:
     return int(experiment), label
 
 
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1])
+    except OSError:  # It has ended.
+        return 0
+
+
 def _leads_group(pid: int) -> bool:
     try:
         return os.getpgid(pid) == pid
     except ProcessLookupError:
         return False
-
-
-def _workload(launch: Launch, oracle: Path) -> dict[str, object]:
-    return {
-        'title': launch.title,
-        'oracle': str(oracle),
-        'units': [
-            {
-                'importance': unit.importance,
-                'jobs': [
-                    {
-                        'name': job.name,
-                        'lock': 'exclusive' if job.gpus == 1 else 'shared',
-                        'behaviours': [str(behaviour) for behaviour in job.behaviours],
-                        'options': job.options,
-                        'requirements': {'cpu': 1, **({'local_gpu': job.gpus} if job.gpus else {})},
-                    }
-                    for job in unit.jobs
-                ],
-            }
-            for unit in launch.units
-        ],
-    }

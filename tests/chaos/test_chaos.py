@@ -2,7 +2,7 @@
 
 import pytest
 from tests.chaos.model import make_plan
-from tests.chaos.stage import play
+from tests.chaos.play import play
 
 
 @pytest.mark.parametrize('seed', range(1, 31))

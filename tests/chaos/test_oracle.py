@@ -29,7 +29,7 @@ def told(tmp_path):
     """`told(state, lines, deeds)`: the complaints of a unit of one job that ended so by the store and so by its job."""
     oracle = Oracle(tmp_path / 'oracle')
     oracle.folder.mkdir()
-    job = PlannedJob('job0', (Behaviour('exit', 0, 0.1),), {'max_restarts': 1})
+    job = PlannedJob('job0', (Behaviour('exit', 0, 0.1),), {})
     unit = PlannedUnit((job,), 'normal')
     plan = Plan(0, 2, 0, (Launch('chaos-0', (unit,), False, '', False),), ())
 

@@ -97,7 +97,7 @@ def _answer(webhook: Webhook, body: bytes, headers: Mapping[str, str], seconds: 
     except URLError as error:
         reason = getattr(error.reason, 'strerror', None) or error.reason
         return f'{webhook.name} could not be reached: {reason}'
-    except (OSError, HTTPException) as error:
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: a host name that is none.
         return f'{webhook.name} broke off: {type(error).__name__}'
 
 

@@ -49,7 +49,7 @@ def _restart(store: Store, addresses: Sequence[Address], everything: bool, messa
         # One without a back end has no jobs: its generator failed.
         if not unit.is_active and unit.backend and (everything or unit.state != COMPLETED)
     ]
-    left = Counter(unit.state for unit in found.values() if unit not in again)
+    left = Counter(found[id].state for id in found.keys() - {unit.id for unit in again})
     if again:
         _request(store, addresses[0].experiment_id, [unit.id for unit in again], message)
     return _sentence(addresses, again, left)

@@ -45,7 +45,9 @@ def _supervise(store: Store, experiment_id: int, here: bool) -> str:
         states = wording.states(record.counts) or 'no units'
         return f'experiment {experiment_id} needs no supervisor: {states}'
     if here and not _take_over(store, experiment_id):
-        return f'experiment {experiment_id} is supervised: by {store.holder(experiment_id).name}'
+        return (
+            f'experiment {experiment_id} is supervised already: {store.holder(experiment_id).name}'
+        )
     from xmanager.launch import wake
 
     wake(store.home, experiment_id)
@@ -53,7 +55,14 @@ def _supervise(store: Store, experiment_id: int, here: bool) -> str:
 
 
 def _take_over(store: Store, experiment_id: int) -> bool:
-    """Says that the experiment belongs here; False if somebody supervises it elsewhere."""
+    """Says that the experiment belongs here; False if somebody supervises it, here or elsewhere."""
+    from xmanager.store.presence import Presence
     from xmanager.supervise.tenure import holder_of
 
-    return store.claim(experiment_id, holder_of(store.home), 0.0) is not None
+    lock = Presence(store.home.experiment_folder(experiment_id)).supervise()
+    if lock is None:
+        return False
+    try:
+        return store.claim(experiment_id, holder_of(store.home), 0.0) is not None
+    finally:
+        lock.release()

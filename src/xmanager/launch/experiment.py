@@ -306,9 +306,7 @@ class Session:
         return [
             error_of(RecordedUnit.of(self._experiment, record, is_new=False))
             for record in records
-            if record.kind == WORK
-            and record.id not in self.noted
-            and not self._interrupted
+            if record.kind == WORK and record.id not in self.noted and not self._interrupted
         ]
 
 

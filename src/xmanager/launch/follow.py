@@ -11,9 +11,9 @@ from xmanager.store import COMPLETED, FAILED, FINAL_STATES, LOST, RUNNING, Event
 
 # Seconds between two looks: just after a change, and when nothing changes.
 _QUICK, _SLOW = 0.01, 0.1
-# Pauses are this many times as long as the looks before them, so that the looks leave a CPU to what is launched.
-# Where much happens, most units have started and ended from one look to the next, and are read once.
-_RESTRAINT = 9
+# Seconds of pause for each unit that has just ended. Where very many end, looks are rare: each costs something, and a
+# unit that has started and ended since the last one is read once instead of twice.
+_FOR_AN_END = 0.003
 _SILENCE = 2.0  # Seconds without news after which the supervisor may have been killed.
 
 
@@ -102,7 +102,7 @@ class Follower:
         moves = [event for event in events if event.from_state != event.to_state]
         started = {event.unit_id for event in moves if event.to_state == RUNNING}
         ended = {event.unit_id: event.to_state for event in moves if event.to_state in FINAL_STATES}
-        for unit in self._store.standing(self._fresh):
+        for unit in self._store.standing(self._fresh) if self._fresh else ():
             if unit.started_at is not None:
                 started.add(unit.id)
             if not unit.is_active:
@@ -119,8 +119,11 @@ class Follower:
     def _read(self, unit_ids: Set[int], with_tasks: Set[int]) -> list[UnitRecord]:
         """Those of the units that somebody waits for or watches, in the order in which they were added."""
         wanted = unit_ids & (self._watched | self._waiting.keys())
-        records = self._store.units_by_id(wanted & with_tasks)
-        records += self._store.units_by_id(wanted - with_tasks, with_tasks=False)
+        records: list[UnitRecord] = []
+        if full := wanted & with_tasks:
+            records += self._store.units_by_id(full)
+        if brief := wanted - with_tasks:
+            records += self._store.units_by_id(brief, with_tasks=False)
         return sorted(records, key=lambda record: record.id)
 
     def _news(self, token: object) -> list[Event]:
@@ -155,7 +158,7 @@ class Follower:
         pause = _QUICK
         heard_at = time.monotonic()
         while self._waiting or self._watched:
-            began = time.thread_time()
+            watched = len(self._watched)
             try:
                 happened = self.look()
                 if happened:
@@ -168,9 +171,17 @@ class Follower:
             except Exception as error:
                 self._fail(error)  # Whoever waits raises it.
                 return
-            least = max(_QUICK, _RESTRAINT * (time.thread_time() - began)) if happened else 1.1 * pause
-            pause = min(_SLOW, least)
+            ended = watched - len(self._watched)
+            pause = min(_SLOW, self._pause_after(ended) if happened else 1.1 * pause)
             await asyncio.sleep(pause)
+
+    def _pause_after(self, ended: int) -> float:
+        if (
+            len(self._waiting) > 1
+        ):  # By a script that may do something at each end, such as add the next unit.
+            return _QUICK
+        # Not for longer than those that are left may need: the last ends are told soon.
+        return max(_QUICK, _FOR_AN_END * min(ended, len(self._watched)))
 
     def _fail(self, error: Exception) -> None:
         for future in self._waiting.values():

@@ -19,7 +19,7 @@ def inspect_ledger(environ: Mapping[str, str]) -> Finding:
     folder = place.locate(environ)
     facts: dict[str, Any] = {'path': str(folder)}
     try:
-        here = place.prepare(folder, named=bool(environ.get(place.SETTING)))
+        here = place.prepare(folder)
         with contextlib.closing(Reader(here)) as reader:
             entries = reader.entries()
     except LedgerError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import attrs
 
+from xmanager import faults
 from xmanager.errors import LedgerError
 from xmanager.ledger import locks, text
 from xmanager.ledger.place import Place, prepare
@@ -41,15 +42,19 @@ class Reader:
     def entries(self, but: str = '') -> list[Entry]:
         """All entries that count, but the one of that file: of a dead owner, what its jobs still hold."""
         found = []
+        seen = self._read
+        self._read = {}  # Anew: who has left is forgotten.
         for file in os.scandir(self._place.folder):
             if not file.name.endswith(_SUFFIX) or file.name.startswith('.') or file.name == but:
                 continue
-            entry, written_at = self._entry(file)
+            entry, written_at = self._entry(file, seen)
             if entry is not None:
                 found.append(self._living(entry, written_at))
         return found
 
-    def _entry(self, file: os.DirEntry[str]) -> tuple[Entry | None, float]:
+    def _entry(
+        self, file: os.DirEntry[str], seen: Mapping[str, tuple[bytes, Entry | None]]
+    ) -> tuple[Entry | None, float]:
         """What is written there, and when. Its time alone does not tell whether it has changed: that is too coarse."""
         path = Path(file.path)
         try:
@@ -59,9 +64,10 @@ class Reader:
         except OSError as error:
             _warn(path, error)
             return None, 0.0
-        known = self._read.get(file.name)
+        known = seen.get(file.name)
         if known is None or known[0] != data:
-            known = self._read[file.name] = (data, _decode(path, data))
+            known = (data, _decode(path, data))
+        self._read[file.name] = known
         return known[1], written_at
 
     def _living(self, entry: Entry, written_at: float) -> Entry:
@@ -72,6 +78,31 @@ class Reader:
         return attrs.evolve(entry, holds=holds, wants=(), alive=False)
 
 
+@attrs.frozen
+class _Files:
+    """What an owner has open: `alive` holds the lock that says so, `turn` is locked in its turn."""
+
+    place: Place
+    reader: Reader
+    alive: int
+    turn: int
+
+    @classmethod
+    def open(cls, place: Place, owner: str, clock: Callable[[], float]) -> _Files:
+        turn = os.open(place.turn, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            alive = locks.hold(place.holders, owner)
+            return cls(place, Reader(place, clock=clock), alive, turn)
+        except BaseException:
+            os.close(turn)
+            raise
+
+    def close(self) -> None:
+        self.reader.close()
+        os.close(self.turn)
+        os.close(self.alive)
+
+
 class Ledger:
     """One owner's part in the ledger. The owner is alive until `close`, or until its process is not."""
 
@@ -79,46 +110,53 @@ class Ledger:
         self, place: Place, owner: Entry, *, clock: Callable[[], float] = time.time
     ) -> None:
         """`owner` is an entry without holds and wants."""
-        self._place = place
         self._owner = owner
         self._file = place.folder / f'{owner.owner}{_SUFFIX}'
         self._clock = clock
         self._descriptor = -1  # Of our entry's file, while it is small.
         self._size = 0
-        self._open()
-
-    def _open(self) -> None:
-        self._reader = Reader(self._place, clock=self._clock)
-        self._alive = locks.hold(self._place.holders, self._owner.owner)
-        self._turn = os.open(self._place.turn, os.O_RDONLY | os.O_CLOEXEC)
         self._used_at = -math.inf
+        self._files = _Files.open(place, owner.owner, clock)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[list[Entry]]:
         """Nobody else reads or changes the ledger meanwhile; yields the entries of the others.
 
-        Raises LedgerError if the others keep it for seconds.
+        Raises LedgerError if the others keep it for seconds, or files can't be read or written.
         """
-        self._take_turn()
-        try:
-            entries = self._reader.entries(but=self._file.name)
-            yield self._without_empty(entries)
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        with self._translated():
+            self._take_turn()
+            try:
+                entries = self._files.reader.entries(but=self._file.name)
+                yield self._without_empty(entries)
+            finally:
+                fcntl.flock(self._files.turn, fcntl.LOCK_UN)
 
     def _take_turn(self) -> None:
-        _lock(self._turn, self._place.turn)
-        if not os.fstat(self._turn).st_nlink:
+        _lock(self._files.turn, self._files.place.turn)
+        if not os.fstat(self._files.turn).st_nlink:
             # Somebody has removed the folder: all who are alive meet in a new one.
-            self.close()
-            self._place = prepare(self._place.folder, named=True)
-            self._open()
-            _lock(self._turn, self._place.turn)
-        if time.monotonic() >= self._used_at + _USE and not self._place.shared:
-            # What sweeps up old temporary files must see that these are in use.
-            for file in (self._place.turn, self._place.holders):
-                os.utime(file)
+            place = prepare(self._files.place.folder)
+            removed = self._files
+            self._files = _Files.open(place, self._owner.owner, self._clock)
+            removed.close()
+            _lock(self._files.turn, place.turn)
+        if time.monotonic() >= self._used_at + _USE and not self._files.place.shared:
             self._used_at = time.monotonic()
+            with contextlib.suppress(OSError):  # They are not in danger before days have passed.
+                # What sweeps up old temporary files must see that these are in use.
+                os.utime(self._files.place.turn)
+                os.utime(self._files.place.holders)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LedgerError(
+                f'the ledger of this host, {self._file.parent}, cannot be used: {error.strerror} ({error.filename}). '
+                'Units wait until it can.'
+            ) from error
 
     def write(
         self,
@@ -144,16 +182,18 @@ class Ledger:
         return True
 
     def _replace(self, data: bytes) -> None:
-        beside = self._file.with_name(f'.{self._file.name}')
+        beside = _beside(self._file)
         self._forget_file()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._descriptor = os.open(beside, flags, 0o600)
-        if self._place.shared:
+        if self._files.place.shared:
             os.fchmod(self._descriptor, 0o644)
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
+        faults.pass_by('ledger.before')
         os.replace(beside, self._file)
+        faults.pass_by('ledger.after')
         self._size = len(data)
 
     def _forget_file(self) -> None:
@@ -168,18 +208,23 @@ class Ledger:
 
     def close(self) -> None:
         """This owner is no longer alive; what is written of it counts for as long as its jobs live."""
-        self._reader.close()
         self._forget_file()
-        os.close(self._turn)
-        os.close(self._alive)
+        self._files.close()
 
     def _without_empty(self, entries: Sequence[Entry]) -> list[Entry]:
         """Removes the files of the dead who hold nothing any more (those of other users are theirs to remove)."""
         for entry in entries:
             if not entry.alive and not entry.holds:
+                file = self._file.with_name(f'{entry.owner}{_SUFFIX}')
                 with contextlib.suppress(PermissionError):
-                    (self._place.folder / f'{entry.owner}{_SUFFIX}').unlink(missing_ok=True)
+                    _beside(file).unlink(missing_ok=True)
+                    file.unlink(missing_ok=True)
         return [entry for entry in entries if entry.alive or entry.holds]
+
+
+def _beside(file: Path) -> Path:
+    """What is written before it takes the place of a file."""
+    return file.with_name(f'.{file.name}')
 
 
 def _lock(descriptor: int, path: Path) -> None:

@@ -33,6 +33,10 @@ def is_held(descriptor: int, name: str) -> bool:
     return kind != fcntl.F_UNLCK
 
 
+def byte_of(name: str) -> int:
+    """The byte on which the lock of that name is, as /proc/PID/fdinfo tells it."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest()) + 1
+
+
 def _range(kind: int, name: str) -> bytes:
-    digest = hashlib.blake2b(name.encode(), digest_size=7).digest()
-    return struct.pack(_FLOCK, kind, os.SEEK_SET, int.from_bytes(digest) + 1, 1, 0)
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, byte_of(name), 1, 0)

@@ -37,14 +37,21 @@ class Place:
 def locate(environ: Mapping[str, str]) -> Path:
     """The folder that the setting names, else one of this user, on a local disk and the same whatever the home."""
     named = environ.get(SETTING)
-    return Path(named).absolute() if named else Path('/var/tmp') / f'xmanager-{os.getuid()}'
+    return Path(named).absolute() if named else own_folder()
 
 
-def prepare(folder: Path, *, named: bool) -> Place:
+def own_folder() -> Path:
+    """Where the ledger of a user is who has chosen no other."""
+    return Path('/var/tmp') / f'xmanager-{os.getuid()}'
+
+
+def prepare(folder: Path) -> Place:
     """Makes the folder (if no administrator has) and its lock files. Raises LedgerError with one sentence.
 
-    `named` is whether somebody chose it; then others may write to it, if they can't remove what is ours (sticky bit).
+    Others may write to a folder that somebody chose, if they can't remove what is ours (sticky bit); to one's own
+    nobody may.
     """
+    named = folder != own_folder()
     try:
         folder.mkdir(mode=0o700, parents=named, exist_ok=True)
         place = _trusted(folder, named)

@@ -10,23 +10,20 @@ _MOUNTS: Final = Path('/proc/self/mountinfo')
 # Memory maps of these are not shared between hosts (https://sqlite.org/wal.html, "all processes … the same host").
 _OF_THE_NETWORK: Final = frozenset(
     {
-        'nfs',
-        'nfs4',
-        'cifs',
-        'smb3',
-        'lustre',
-        'gpfs',
-        'beegfs',
-        'fuse.sshfs',
-        '9p',
-        'afs',
+        *('9p', 'afs', 'beegfs', 'ceph', 'cifs', 'gfs2', 'gpfs', 'lustre', 'nfs', 'nfs4', 'ocfs2'),
+        *('orangefs', 'panfs', 'pvfs2', 'smb3', 'smbfs', 'virtiofs', 'wekafs'),
     }
+)
+_FUSE: Final = 'fuse.'
+# Programs that serve a file system of this host alone.
+_LOCAL_FUSE: Final = frozenset(
+    {'fuse.fuse-overlayfs', 'fuse.ntfs-3g', 'fuse.gocryptfs', 'fuse.encfs'}
 )
 
 
 def is_of_the_network(kind: str) -> bool:
-    """Whether several hosts may have this type of file system mounted at once."""
-    return kind in _OF_THE_NETWORK
+    """Whether several hosts may have this type of file system mounted at once; of a FUSE that isn't known it is so."""
+    return kind in _OF_THE_NETWORK or (kind.startswith(_FUSE) and kind not in _LOCAL_FUSE)
 
 
 def file_system_of(path: Path, mounts: Path | None = None) -> str:

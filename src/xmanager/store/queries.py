@@ -27,6 +27,7 @@ from xmanager.store.rows import (
 from xmanager.store.values import (
     ACTIVE_STATES,
     AUXILIARY,
+    QUEUED,
     WORK,
     Event,
     ExperimentRecord,
@@ -212,7 +213,16 @@ def queue(connection: Connection, experiment_id: int, limit: int) -> list[tuple[
         ORDER BY importance DESC, id LIMIT :limit
     """
     parameters = {'experiment_id': experiment_id, 'limit': limit}
-    return [(id, importance) for id, importance in connection.execute(sql, parameters)]
+    head = [(id, importance) for id, importance in connection.execute(sql, parameters)]
+    # There are few of them. `number` makes SQLite find them by their kind: without it, it would go through the index
+    # of the queue, which holds all that is asked for, from end to end.
+    sql = """
+        SELECT id, importance, state, number FROM units WHERE experiment_id = :experiment_id AND kind = :kind
+    """
+    rows = connection.execute(sql, {'experiment_id': experiment_id, 'kind': AUXILIARY}).fetchall()
+    seen = {id for id, _ in head}
+    head += [(row[0], row[1]) for row in rows if row[2] == QUEUED and row[0] not in seen]
+    return sorted(head, key=lambda one: (-one[1], one[0]))
 
 
 def counts(connection: Connection, experiment_id: int, kind: str | None) -> dict[str, int]:

@@ -103,7 +103,10 @@ class Reader:
             return queries.standing(connection, ids)
 
     def queue(self, experiment_id: int, *, limit: int) -> list[tuple[int, int]]:
-        """Ids and importance of the first queued units, in their order; none while the experiment is paused."""
+        """Ids and importance of the first queued units, in their order; none while the experiment is paused.
+
+        All queued auxiliary units are among them, for they accompany the work that is before them.
+        """
         with self._database.reading() as connection:
             return queries.queue(connection, experiment_id, limit)
 

@@ -23,7 +23,7 @@ CREATE TABLE experiments (
   paused_at DOUBLE,
   revision INTEGER DEFAULT 0 NOT NULL,
   fence INTEGER DEFAULT 0 NOT NULL,
-  holder VARCHAR(255),
+  holder TEXT,
   held_until DOUBLE
 );
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from xmanager.backends import load
-from xmanager.errors import FencedError, StoreError, XManagerError
+from xmanager.errors import FencedError, LedgerError, StoreError, XManagerError
 from xmanager.store import Home, Store
 from xmanager.store.presence import Lock, Presence
 from xmanager.supervise.supervisor import Supervisor
@@ -21,7 +21,10 @@ _TRIES, _MOMENT = 5, 0.01
 _UNREST = (
     0.02  # Seconds for which one thing after the other may happen before what can wait is written.
 )
-_RETRY = 5.0  # Seconds between two tries when the store can't be used.
+_RETRY, _LONGEST_RETRY = (
+    2.0,
+    30.0,
+)  # Seconds between two tries when the store or the ledger can't be used.
 
 
 class Alarm:
@@ -79,6 +82,7 @@ def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Call
 
     Returns what tells whether a supervisor is needed again.
     """
+    pause, told = _RETRY, ''
     while True:
         try:
             tenure = Tenure.begin(store, experiment_id, alarm.wait)
@@ -87,11 +91,14 @@ def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Call
             return _supervise(store, experiment_id, alarm, tenure)
         except FencedError:
             raise
-        except StoreError as error:
+        except (StoreError, LedgerError) as error:
             if not store.home.experiment_folder(experiment_id).exists():
                 raise  # The home was removed: nothing is left to supervise.
-            print(f'{error} Trying again.', file=sys.stderr, flush=True)
-            alarm.wait(_RETRY)
+            if str(error) != told:
+                told, pause = str(error), _RETRY
+                print(f'{error} Trying again.', file=sys.stderr, flush=True)
+            alarm.wait(pause)
+            pause = min(_LONGEST_RETRY, 1.5 * pause)
 
 
 def _supervise(

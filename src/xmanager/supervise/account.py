@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import attrs
 
 from xmanager.backend import Capacity
+from xmanager.errors import LedgerError
 from xmanager.ledger import Demand, Entry, Hold, Ledger, Space, Start, Want, schedule
 from xmanager.store.presence import wake_by
 
 Strangers = Callable[[], Mapping[str, Collection[str]]]
 
 _LOOK = 1.0  # Seconds between two looks for processes of strangers.
+_TELL = 5.0  # Seconds between two turns of an owner that holds something, whether anything has happened or not.
 
 
 class Account:
@@ -44,15 +46,20 @@ class Account:
         self._looked_at = -_LOOK
         self._held_then: set[tuple[str, str]] = set()
         self._left_alone: dict[str, tuple[str, ...]] = {}
-        self._told = (
-            False  # Whether the ledger says what is held here, and not what a predecessor held.
-        )
+        # Whether the ledger says what is held here, and not what a predecessor held.
+        self._told = False
+        self._told_at = 0.0
+        self._wanted: set[int] = set()  # Who waits, as the ledger says.
         self._freed = False  # Whether others may have been waiting for what was given back here.
 
     @property
     def is_settled(self) -> bool:
-        """Whether all who share the capacity know what is held here."""
-        return self._told or self._ledger is None
+        """Whether all who share the capacity know what is held here, and that nobody waits here."""
+        if self._ledger is None:
+            return True
+        # Told again and again: should somebody remove the ledger, it is soon whole again.
+        is_recent = not self._holds or abs(self._clock() - self._told_at) < _TELL
+        return self._told and is_recent and not self._wanted
 
     def hold(self, unit_id: int, hold: Hold) -> None:
         """For a unit that was found running: it has what it has, whether it fits or not."""
@@ -72,12 +79,19 @@ class Account:
             return [Start(want, {}) for want in wants]
         if self._ledger is None:
             return self._schedule(self._capacity, [], wants, key_of)[0]
-        with self._ledger.turn() as others:
-            starts, for_others = self._schedule(self._capacity, others, wants, key_of)
-            started = {start.want.id for start in starts}
-            waiting = [want for want in wants if want.id not in started]
-            self._ledger.write(list(self._holds.values()), waiting, self._left_alone)
-        freed, self._freed, self._told = self._freed, False, True
+        before = dict(self._holds)
+        try:
+            with self._ledger.turn() as others:
+                starts, for_others = self._schedule(self._capacity, others, wants, key_of)
+                waiting = [want for want in wants if want.id not in self._holds]
+                self._ledger.write(list(self._holds.values()), waiting, self._left_alone)
+        except LedgerError:
+            self._holds = before
+            raise
+        still_wanted = {want.id for want in waiting}
+        given_up = self._wanted - still_wanted - self._holds.keys()
+        freed, self._freed, self._told = self._freed or bool(given_up), False, True
+        self._wanted, self._told_at = still_wanted, self._clock()
         if freed:
             for entry in others:
                 if entry.owner in for_others:
@@ -163,7 +177,7 @@ class Account:
     def _look_for_strangers(self, held: set[tuple[str, str]]) -> Mapping[str, Collection[str]]:
         """Seldom, for it takes time; but at once for what was still held when we looked."""
         now = self._clock()
-        if now >= self._looked_at + _LOOK or not self._held_then <= held:
+        if abs(now - self._looked_at) >= _LOOK or not self._held_then <= held:
             self._seen = self._strangers()
             self._looked_at, self._held_then = now, held
         return self._seen

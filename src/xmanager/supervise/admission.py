@@ -72,6 +72,9 @@ class Admission:
                 except ExecutorError as error:
                     refused.append(Refused(record, str(error)))
                     continue
+                except LedgerError as error:
+                    self._tell(error)
+                    break
             waiting.append(known)
         if len(self._known) > 4 * len(waiting):
             self._known = {one.record.id: one for one in waiting}
@@ -98,12 +101,16 @@ class Admission:
                 [one.want for one in waiting], lambda unit_id: by_id[unit_id].key
             )
         except LedgerError as error:
-            if str(error) != self._trouble:  # Told once; the next step tries again.
-                print(error, file=sys.stderr, flush=True)
-            self._trouble = str(error)
+            self._tell(error)
             return []
         self._trouble = ''
         return [Admitted(by_id[start.want.id], engine, start.grant) for start in starts]
+
+    def _tell(self, error: LedgerError) -> None:
+        """Once; the next step tries again."""
+        if str(error) != self._trouble:
+            print(error, file=sys.stderr, flush=True)
+        self._trouble = str(error)
 
     def _check(self, waiting: Sequence[_Waiting]) -> list[Refused]:
         """The machine may be another one than that at which a unit was added: does it still fit there at all?"""

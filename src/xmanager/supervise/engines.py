@@ -71,7 +71,7 @@ class Engines:
         capacity = backend.capacity()
         ledger = None
         if capacity is not None and capacity.ledger is not None:
-            ledger = Ledger(place.prepare(capacity.ledger, named=True), self._entry(capacity))
+            ledger = Ledger(place.prepare(capacity.ledger), self._entry(capacity))
         lent = filter(None, os.environ.get(WITHIN_VARIABLE, '').split(','))
         return Account(
             capacity,

@@ -45,6 +45,8 @@ class Fleet:
         self._clock = clock
         self._restarting = restarting
         self._units: dict[int, Running] = {}
+        # Units that could not be started whole: what they hold is free once nothing of them is left.
+        self._undone: list[tuple[int, Engine]] = []
 
     def __contains__(self, unit_id: int) -> bool:
         return unit_id in self._units
@@ -67,7 +69,8 @@ class Fleet:
         unit = record.as_unit()
         [answer] = engine.backend.submit([engine.backend.render(unit, grant)])
         if isinstance(answer, Rejected):
-            engine.account.give_back(record.id)
+            self._undone.append((record.id, engine))
+            self._give_back_undone()
             message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
             self._outbox.record(record, FAILED, why=answer.reason, message=message)
             return False
@@ -105,6 +108,12 @@ class Fleet:
         seen = engine.backend.observe({reference: one.unit for reference, one in mine.items()})
         for reference, observation in seen.items():
             self._consider(mine[reference], observation)
+        self._give_back_undone()
+
+    def _give_back_undone(self) -> None:
+        for unit_id, engine in [one for one in self._undone if not one[1].backend.busy]:
+            engine.account.give_back(unit_id)
+            self._undone.remove((unit_id, engine))
 
     def _consider(self, running: Running, observation: Observation) -> None:
         if outcomes.has_ended(observation):

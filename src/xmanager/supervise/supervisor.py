@@ -6,10 +6,11 @@ instruction at which the process may die, the next supervisor can tell from the 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xmanager import faults
 from xmanager.backend import Backend
@@ -40,6 +41,7 @@ from xmanager.supervise.outbox import Outbox
 from xmanager.supervise.running import Fleet
 from xmanager.supervise.waiting_line import WaitingLine
 
+_BATCH = 256  # Requests that are obeyed in one step.
 _IDLE = 1.0  # Seconds between two looks at the store when nothing wakes the supervisor.
 
 
@@ -191,39 +193,51 @@ class Supervisor:
     # Obeying.
 
     def _obey(self) -> bool:
-        """Does what was asked for; returns whether anything was."""
-        requests, self._requests = self._requests, []
-        for request in requests:
-            if request.verb == 'stop':
-                self._stop(request)
+        """Does what was asked for, so much at a time that nothing else waits for long; returns whether anything was."""
+        batch, self._requests = self._requests[:_BATCH], self._requests[_BATCH:]
+        for verb, group in itertools.groupby(batch, key=lambda request: request.verb):
+            requests = list(group)
+            self._outbox.flush()
+            if verb == 'stop':
+                self._stop(requests)
             else:
-                self._restart(request)
-            self._outbox.flush()  # What is asked of each unit is recorded with it: the request has served.
-            self.store.finish_requests([request.id], lease=self._lease)
-        return bool(requests)
+                self._restart(requests)
+            self._outbox.flush()  # What is asked of each unit is recorded with it: the requests have served.
+            self.store.finish_requests([one.id for one in requests], lease=self._lease)
+        return bool(batch)
 
-    def _stop(self, request: Request) -> None:
-        self._outbox.flush()
-        active = [unit for unit in self._units_of(request) if unit.is_active]
-        waiting = [unit for unit in active if unit.id not in self._fleet]
-        for unit in waiting:
-            self._due.pop(unit.id, None)
-            self._outbox.record(unit, request.outcome, why=_asked(request), message=request.message)
-        self._line.remove({unit.id for unit in waiting})
-        self._fleet.ask_to_end(self._fleet.among(active), request.outcome, request.message)
+    def _stop(self, requests: Sequence[Request]) -> None:
+        running: dict[tuple[str, str], list[UnitRecord]] = {}
+        for unit, request in self._asked_of(requests):
+            if unit.id in self._fleet:
+                running.setdefault((request.outcome, request.message), []).append(unit)
+            elif unit.is_active:
+                self._due.pop(unit.id, None)
+                self._outbox.record(
+                    unit, request.outcome, why=_asked(request), message=request.message
+                )
+                self._line.remove([unit.id])
+        for (outcome, message), units in running.items():
+            self._fleet.ask_to_end(self._fleet.among(units), outcome, message)
 
-    def _restart(self, request: Request) -> None:
-        self._outbox.flush()
-        for unit in self._units_of(request):
+    def _restart(self, requests: Sequence[Request]) -> None:
+        for unit, request in self._asked_of(requests):
             if not unit.is_active and unit.backend:  # Else its generator never added a job.
                 self._outbox.record(unit, RESTARTING, why=_asked(request), restarts=0)
                 self._outbox.record(unit, QUEUED, why='restarted')
         self._line.is_stale = True
 
-    def _units_of(self, request: Request) -> list[UnitRecord]:
-        if request.unit_id is None:
-            return self.store.units(self.experiment_id, with_tasks=False)
-        return self.store.units_by_id([request.unit_id], with_tasks=False)
+    def _asked_of(self, requests: Sequence[Request]) -> list[tuple[UnitRecord, Request]]:
+        """Each unit of which something is asked, with the first request that asks it."""
+        asked: dict[int, tuple[UnitRecord, Request]] = {}
+        by_id = {one.unit_id: one for one in reversed(requests) if one.unit_id is not None}
+        for request in requests:
+            if request.unit_id is None:
+                for unit in self.store.units(self.experiment_id, with_tasks=False):
+                    asked.setdefault(unit.id, (unit, request))
+        for unit in self.store.units_by_id(by_id, with_tasks=False):
+            asked.setdefault(unit.id, (unit, by_id[unit.id]))
+        return list(asked.values())
 
     def _end_auxiliaries(self) -> bool:
         if self._launching or self._line:

@@ -13,7 +13,7 @@ _LOW = 16  # With fewer than this in the window it is filled up again.
 
 
 class WaitingLine:
-    """The first of the queued units, by importance, then by age; none while the experiment is paused.
+    """The first of the queued units, by importance, then by age, and all auxiliary ones; none while it is paused.
 
     `is_stale` says that others have written to the store since it was read.
     """
@@ -49,5 +49,5 @@ class WaitingLine:
         unknown = [id for id, _ in queued if id not in known]
         known |= {unit.id: unit for unit in self._store.units_by_id(unknown)} if unknown else {}
         self._units = {id: known[id] for id, _ in queued if id in known}
-        self._has_more = len(queued) == _WINDOW
+        self._has_more = len(queued) >= _WINDOW
         self.is_stale = False

@@ -113,7 +113,7 @@ def test_the_ledger_is_told_with_those_who_keep_account_there(
     monkeypatch.setenv('XM_LOCAL_LEDGER', str(tmp_path / 'ledger'))
     (tmp_path / 'ledger').mkdir()
     (tmp_path / 'ledger').chmod(0o1777)
-    here = place.prepare(tmp_path / 'ledger', named=True)
+    here = place.prepare(tmp_path / 'ledger')
     ledger = Ledger(here, Entry('a', 'ada', '/home', 1, 1, ''))
     with ledger.turn():
         ledger.write([Hold('key', '1', {'job': {'cpu': 1.0}}, {}, 0.0)], [])

@@ -19,7 +19,7 @@ ONE_GPU = {'train': {'local_gpu': 1.0}}
 @pytest.fixture
 def supervise(lab, request):
     """`supervise(1, holds, wants)` keeps account for a living supervisor of that experiment."""
-    here = place.prepare(place.locate(os.environ), named=True)
+    here = place.prepare(place.locate(os.environ))
 
     def write(experiment_id, holds=(), wants=(), *, home='', user='ada', strangers=()):
         owner = f'{home.strip("/") or lab.store.home_id}-{experiment_id}'

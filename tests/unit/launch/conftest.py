@@ -13,7 +13,16 @@ import attrs
 import pytest
 
 from xmanager.launch.experiment import Session
-from xmanager.store import Change, Event, ExperimentRecord, Home, NewExperiment, Store, UnitRecord
+from xmanager.store import (
+    Change,
+    Event,
+    ExperimentRecord,
+    Home,
+    NewExperiment,
+    Standing,
+    Store,
+    UnitRecord,
+)
 from xmanager.testing.store_fixtures import SettableClock, a_unit, add
 
 DEADLINE = 60.0
@@ -48,6 +57,10 @@ class FaultyStore(Store):
     def units_by_id(self, *args: Any, **more: Any) -> list[UnitRecord]:
         self._called('units_by_id')
         return super().units_by_id(*args, **more)
+
+    def standing(self, *args: Any) -> list[Standing]:
+        self._called('standing')
+        return super().standing(*args)
 
     def events(self, *args: Any, **more: Any) -> list[Event]:
         self._called('events')

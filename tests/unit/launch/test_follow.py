@@ -6,7 +6,7 @@ from tests.unit.launch.conftest import in_time
 from xmanager.errors import NotFoundError, StoreError
 from xmanager.launch import follow
 from xmanager.launch.follow import Follower
-from xmanager.store import Store
+from xmanager.store import Change, Store
 
 
 class Watcher:
@@ -21,7 +21,7 @@ class Watcher:
         self.told.append(('started', unit.number))
 
     def ended(self, unit):
-        assert unit.tasks
+        assert unit.tasks or unit.state not in ('failed', 'lost')
         self.told.append((unit.state, unit.number))
 
     def tick(self):
@@ -55,10 +55,9 @@ def test_a_unit_that_has_ended_before_it_is_watched_is_told(lab, follower, watch
     async def main():
         unit = lab.add('completed')
         follower.watch(unit.id)
-        return await in_time(follower.all_ended([unit.id]))
+        await in_time(follower.all_ended([unit.id]))
 
-    [record] = asyncio.run(main())
-    assert record.state == 'completed'
+    asyncio.run(main())
     assert watcher.told == [('started', 1), ('completed', 1)]
 
 
@@ -92,6 +91,56 @@ def test_each_end_is_told_once_however_often_one_looks(lab, follower, watcher):
     asyncio.run(main())
     ends = [number for what, number in watcher.told if what == 'completed']
     assert ends == [*range(1, 21)]
+
+
+def test_what_ends_between_two_looks_is_told_in_the_order_in_which_it_was_added(
+    lab, follower, watcher
+):
+    async def main():
+        units = [lab.add(state) for state in ('running', 'queued', 'running', 'queued')]
+        for unit in units:
+            follower.watch(unit.id)
+        follower.look()
+        for unit, state in zip(units, ('completed', 'stopped', 'lost', 'stopped'), strict=True):
+            lab.move(unit, state)
+        await in_time(follower.all_ended([unit.id for unit in units]))
+
+    asyncio.run(main())
+    ends = [told for told in watcher.told if told[0] != 'started']
+    assert ends == [('completed', 1), ('stopped', 2), ('lost', 3), ('stopped', 4)]
+
+
+@pytest.mark.parametrize(
+    ('ended', 'left', 'waited_for', 'pause'),
+    [(1, 100, 0, 0.01), (100, 100, 1, 0.1), (100, 1, 0, 0.01), (100, 100, 2, 0.01)],
+)
+def test_looks_are_rare_while_very_many_units_end(
+    lab, follower, watcher, monkeypatch, ended, left, waited_for, pause
+):
+    async def main():
+        units = [lab.add() for _ in range(ended + left)]
+        for unit in units:
+            follower.watch(unit.id)
+        waiting = [asyncio.ensure_future(follower.ended(u.id)) for u in units[ended:][:waited_for]]
+        await sleep(0)
+        lab.store.move([Change(unit.id, 'stopped') for unit in units[:ended]], actor='test')
+        pauses.clear()
+        while not pauses:
+            await sleep(0)
+        follower.stop()
+        for task in waiting:
+            task.cancel()
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, 'sleep', note)
+    asyncio.run(main())
+    assert len(watcher.told) == ended
+    assert pauses[0] == pause
 
 
 def test_what_another_process_writes_is_seen(lab, watcher, follower):
@@ -155,7 +204,7 @@ def test_all_ended_returns_only_after_the_watcher_was_told_of_all(lab, follower,
         return [record.state for record in records], len(watcher.told)
 
     states, told = asyncio.run(main())
-    assert states == ['completed', 'failed', 'lost', 'stopped']
+    assert states == ['failed', 'lost', 'stopped']  # Of the completed one there is nothing to say.
     assert told == 4 + 3  # The stopped one never started.
 
 
@@ -188,7 +237,7 @@ def test_an_error_of_the_watcher_reaches_whoever_waits(lab):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize('method', ['events', 'units_by_id'])
+@pytest.mark.parametrize('method', ['events', 'standing', 'units_by_id'])
 def test_nothing_is_missed_when_one_look_fails(lab, follower, watcher, method):
     async def main():
         fresh, watched = lab.add(), lab.add()

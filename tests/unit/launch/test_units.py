@@ -266,3 +266,24 @@ def test_a_unit_that_was_added_before_is_not_filled_again(lab, experiment, progr
             experiment.add(generator, identity='x')
     [unit] = lab.store.units(lab.experiment.id)
     assert len(unit.tasks) == 1
+
+
+@pytest.mark.parametrize('role', [WorkUnitRole(), AuxiliaryUnitRole(termination_delay_secs=0)])
+def test_a_job_is_recorded_as_it_is_when_it_is_added_whatever_becomes_of_its_executor(
+    experiment, program, role
+):
+    asked = []
+
+    class Asked(Fake):
+        def options(self) -> dict[str, Any]:
+            asked.append(self.cwd)
+            return {}
+
+    executor = Asked(cwd='/usr')
+    with experiment:
+        future = experiment.add(xm.Job(program, executor), role=role)
+        executor.cwd = '/'
+        unit = future.result()
+    [task] = unit.record.tasks
+    assert task.task.cwd == '/usr'
+    assert asked == ['/usr']

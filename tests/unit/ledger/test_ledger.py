@@ -37,7 +37,7 @@ def want(id: int, **facts: object) -> Want:
 
 @pytest.fixture
 def here(tmp_path: Path) -> place.Place:
-    return place.prepare(tmp_path / 'ledger', named=True)
+    return place.prepare(tmp_path / 'ledger')
 
 
 def read(here: place.Place) -> list[Entry]:
@@ -183,13 +183,14 @@ def test_only_one_has_its_turn(here, monkeypatch):
     b.close()
 
 
-def test_a_ledger_of_ones_own_is_for_oneself_alone(tmp_path):
-    here = place.prepare(tmp_path / 'own', named=False)
+def test_a_ledger_of_ones_own_is_for_oneself_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(place, 'own_folder', lambda: tmp_path / 'own')
+    here = place.prepare(tmp_path / 'own')
     assert not here.shared
     assert here.folder.stat().st_mode & 0o777 == 0o700
     here.folder.chmod(0o777)
     with pytest.raises(LedgerError, match=r'others can write to .*own. Run: chmod 700'):
-        place.prepare(here.folder, named=False)
+        place.prepare(here.folder)
 
 
 def test_a_common_ledger_must_be_sticky_and_its_files_can_be_read_by_all(tmp_path):
@@ -199,9 +200,9 @@ def test_a_common_ledger_must_be_sticky_and_its_files_can_be_read_by_all(tmp_pat
     with pytest.raises(
         LedgerError, match=r"remove each other's entries. As its owner run: chmod \+t"
     ):
-        place.prepare(folder, named=True)
+        place.prepare(folder)
     folder.chmod(0o1777)
-    here = place.prepare(folder, named=True)
+    here = place.prepare(folder)
     assert here.shared
     write(here, 'a', [HOLD]).close()
     modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
@@ -213,7 +214,7 @@ def test_a_ledger_that_is_no_folder_is_told_with_a_sentence(tmp_path):
     with pytest.raises(
         LedgerError, match=r'the ledger of this host, .*file, cannot be used: File exists'
     ):
-        place.prepare(tmp_path / 'file', named=True)
+        place.prepare(tmp_path / 'file')
 
 
 def test_the_setting_names_the_folder_else_it_is_one_for_each_user():
@@ -231,14 +232,14 @@ def test_two_users_keep_account_in_a_common_folder(tmp_path):
             break
         step.chmod(0o755)
     folder.chmod(0o1777)
-    here = place.prepare(folder, named=True)
+    here = place.prepare(folder)
     a = write(here, 'a', [HOLD])
     code = (
         'import os, sys, fcntl\n'
         'from pathlib import Path\n'
         'from xmanager.ledger import Ledger, Entry, place, ledger\n'
         'os.setuid(65534)\n'
-        'here = place.prepare(Path(sys.argv[1]), named=True)\n'
+        'here = place.prepare(Path(sys.argv[1]))\n'
         'b = Ledger(here, Entry("b", "nobody", "/", 1, os.getpid(), ""))\n'
         'with b.turn() as others: print([one.owner for one in others]); b.write([], [])\n'
         'with b.turn(): b.leave()'

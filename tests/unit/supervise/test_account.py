@@ -1,9 +1,14 @@
 """What the units of an experiment hold, in agreement with others on the host."""
 
+import errno
+import os
+import shutil
+
 import attrs
 import pytest
 
 from xmanager.backend import Capacity
+from xmanager.errors import LedgerError
 from xmanager.ledger import Entry, Ledger, Reader, Want, place
 from xmanager.supervise.account import Account
 
@@ -13,7 +18,7 @@ ONE_CPU = {'job': {'cpu': 1.0}}
 
 @pytest.fixture
 def here(tmp_path):
-    return place.prepare(tmp_path / 'ledger', named=True)
+    return place.prepare(tmp_path / 'ledger')
 
 
 def entry(owner, **facts):
@@ -61,3 +66,61 @@ def test_what_a_predecessor_held_is_not_told_any_longer_than_it_takes_to_say_so(
     assert [seen.holds for seen in reader.entries()] == [()]
     reader.close()
     successor.close()
+
+
+def told(here):
+    reader = Reader(here)
+    try:
+        return {one.owner: (len(one.holds), len(one.wants)) for one in reader.entries()}
+    finally:
+        reader.close()
+
+
+def test_who_waits_no_longer_says_so_and_those_behind_are_woken(here, tmp_path):
+    gang = {'job': {'cpu': 1.0, 'local_gpu': 2.0}}
+    pipe = tmp_path / 'wake'
+    os.mkfifo(pipe)
+    listener = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    holder = account(here, 'h')
+    assert holder.admit([Want('h', 1, '1', 0, 1.0, {'job': {'local_gpu': 1.0}})], lambda _: 'h1')
+    mine = account(here, 'a')
+    assert mine.admit([Want('a', 1, '1', 0, 50.0, gang)], lambda _: 'key') == []
+    other = Ledger(here, entry('b', wake_pipe=str(pipe)))
+    with other.turn():
+        other.write([], [Want('b', 1, '1', 0, 60.0, {'job': {'local_gpu': 1.0}})])
+    assert not mine.is_settled
+    assert mine.admit([], lambda _: 'key') == []
+    assert mine.is_settled
+    assert told(here) == {'h': (1, 0), 'a': (0, 0), 'b': (0, 1)}
+    assert os.read(listener, 10) == b'.'
+    os.close(listener)
+    for one in (holder, mine, other):
+        one.close()
+
+
+def test_what_could_not_be_written_is_not_held(here, monkeypatch):
+    mine = account(here, 'a')
+    wants = [Want('a', 1, '1', 0, 50.0, ONE_CPU)]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, '_replace', full)
+        with pytest.raises(LedgerError, match='cannot be used: No space left on device'):
+            mine.admit(wants, lambda _: 'key')
+    assert [start.want.id for start in mine.admit(wants, lambda _: 'key')] == [1]
+    mine.close()
+
+
+def test_what_is_held_is_told_again_where_the_ledger_was_removed(here):
+    now = [100.0]
+    mine = Account(HOST, 'a', Ledger(here, entry('a')), lambda: {}, clock=lambda: now[0])
+    mine.admit([Want('a', 1, '1', 0, 50.0, ONE_CPU)], lambda _: 'key')
+    assert mine.is_settled
+    shutil.rmtree(here.folder)
+    now[0] += 6
+    assert not mine.is_settled
+    mine.admit([], lambda _: 'key')
+    assert told(here) == {'a': (1, 0)}
+    mine.close()

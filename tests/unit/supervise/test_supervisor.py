@@ -323,3 +323,26 @@ def test_a_supervisor_is_needed_while_a_launcher_is_there(world: World):
     assert world.supervisor.has_work()
     launcher.release()
     assert not world.supervisor.has_work()
+
+
+def test_an_auxiliary_unit_need_not_wait_for_the_many_before_it(world: World):
+    world.add('run', requirements={'cpu': 2.0})
+    for _ in range(100):
+        world.add('run', requirements={'cpu': 2.0})
+    auxiliary = world.add('run', kind='auxiliary', requirements={'cpu': 0.0})
+    world.settle()
+    assert world.unit(auxiliary).state == 'running'
+
+
+def test_many_requests_are_obeyed_in_their_order(world: World):
+    units = [world.add('run 5') for _ in range(300)]
+    world.settle()
+    for unit in units:
+        world.store.request(world.experiment_id, [unit], 'stop', actor='test')
+    for unit in units[:10]:
+        world.store.request(world.experiment_id, [unit], 'restart', actor='test')
+    world.settle()
+    states = world.states(units)
+    assert states[:2] == ['running', 'running']
+    assert states[2:10] == ['queued'] * 8
+    assert set(states[10:]) == {'stopped'}

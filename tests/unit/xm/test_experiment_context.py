@@ -44,6 +44,22 @@ def test_async_with_launches_what_was_added():
     assert asyncio.run(main()).launched_jobs_args == [{'args': {'a': 1}}]
 
 
+def test_what_each_of_many_threads_adds_is_launched_in_its_order():
+    def add(experiment, thread):
+        for place in range(200):
+            experiment.add(job(args={'thread': thread, 'place': place}))
+
+    with xm_mock.MockExperiment() as experiment:
+        threads = [threading.Thread(target=add, args=(experiment, name)) for name in 'abcd']
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    launched = [unit['args'] for unit in experiment.launched_jobs_args]
+    for name in 'abcd':
+        assert [args['place'] for args in launched if args['thread'] == name] == [*range(200)]
+
+
 def test_with_in_a_coroutine_is_refused_and_points_to_async_with():
     async def main():
         with pytest.raises(RuntimeError, match='async with'), xm_mock.MockExperiment():

@@ -32,6 +32,7 @@ from xmanager.backends.local.processes import (
     Process,
     boot_id,
     boot_seconds,
+    processes_with_lock,
     read_start,
     scan_processes,
 )
@@ -49,7 +50,7 @@ from xmanager.backends.local.runs import (
     take_over,
 )
 from xmanager.backends.local.signals import Watch, send_group
-from xmanager.backends.local.spawn import is_begun, prepare, start
+from xmanager.backends.local.spawn import LEASE, is_begun, prepare, start
 from xmanager.ledger import locks, place
 from xmanager.ledger.place import Place
 
@@ -83,7 +84,7 @@ class LocalBackend:
         self._clock = clock
         self._scan = scan
         self._watch = Watch()
-        self._endings = Endings(scan, clock)
+        self._endings = Endings(scan, clock, self._strays)
         self._strangers = Strangers(environ, machine.gpus)
         self._place: Place | None = None
         self._holders = -1
@@ -141,8 +142,7 @@ class LocalBackend:
     def _ledger(self) -> Place:
         """Where all experiments of this host share out what it has."""
         if self._place is None:
-            named = bool(self._environ.get(place.SETTING))
-            self._place = place.prepare(place.locate(self._environ), named=named)
+            self._place = place.prepare(place.locate(self._environ))
         return self._place
 
     def _visible(self, grant: Grant, task: Task) -> str:
@@ -223,7 +223,7 @@ class LocalBackend:
         if self._holders >= 0:
             os.close(self._holders)
             self._holders = -1
-        self._endings = Endings(self._scan, self._clock)
+        self._endings = Endings(self._scan, self._clock, self._strays)
         self._units = {}
         self._live = {}
 
@@ -301,9 +301,21 @@ class LocalBackend:
 
     def _is_leased(self, unit: Unit) -> bool:
         """Some process of the unit lives, wherever it went; but for those that closed what they inherited."""
+        if self._holders >= 0 and not os.fstat(self._holders).st_nlink:  # The ledger was removed.
+            os.close(self._holders)
+            self._holders, self._place = -1, None
         if self._holders < 0:
             self._holders = os.open(self._ledger().holders, os.O_RDONLY | os.O_CLOEXEC)
         return locks.is_held(self._holders, unit.key)
+
+    def _strays(self, run: Run) -> Sequence[Process]:
+        """Who still holds the lease of a unit all of whose tasks have ended."""
+        if not self._is_leased(run.unit):
+            return ()
+        mine = [u for u in self._units.values() if u.runs[0].unit.key == run.unit.key]
+        if any(other.end is None for unit in mine for other in unit.runs):
+            return ()
+        return processes_with_lock(locks.byte_of(run.unit.key), LEASE)
 
     def _poll(self) -> None:
         now = self._clock()

@@ -31,8 +31,15 @@ class Endings:
     The list of all processes is read for all of them at once, and seldom enough to cost a tenth of a CPU at most.
     """
 
-    def __init__(self, scan: Scan, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        clock: Callable[[], float],
+        strays: Callable[[Run], Sequence[Process]] = lambda run: (),
+    ) -> None:
+        """`strays` finds, for a task that has ended, what lives of it though it bears no mark and left the session."""
         self._scan = scan
+        self._strays = strays
         self._clock = clock
         # The processes of each that were sent TERM: once is enough, a second one may cut its cleaning-up short.
         self._runs: dict[Run, set[Process]] = {}
@@ -127,6 +134,9 @@ class Endings:
                 # A job may change XM_JOB_NAME for its children: the first one answers for what no job is named in.
                 strays = [o for o in found if o.key == run.unit.key and o.job not in names]
                 found.setdefault(run.owner, []).extend(p for owner in strays for p in found[owner])
+            if run.end is not None and not found.get(run.owner):
+                left = [p for p in self._strays(run) if p not in self._foreign]
+                found.setdefault(run.owner, []).extend(left)
         return found
 
     def _terminate(self, runs: Sequence[Run]) -> None:

@@ -178,8 +178,7 @@ class Gpus:
 class Strangers:
     """Which of some devices are not to be given out because a process runs on them, or because they are lost.
 
-    Asks NVML at most once a second of `clock`. Tells nothing where XM_LOCAL_GPUS_IGNORE_OTHERS is set; raises
-    ExecutorError if that can't be read.
+    Tells nothing where XM_LOCAL_GPUS_IGNORE_OTHERS is set; raises ExecutorError if that can't be read.
     """
 
     def __init__(self, environ: Mapping[str, str], devices: Sequence[str]) -> None:

@@ -130,6 +130,24 @@ def _read_marked(pid: int, folder: str, since: int) -> Process | None:
     return attrs.evolve(process, mark=mark, nascent=nascent)
 
 
+def processes_with_lock(byte: int, descriptor: int, proc: Path = PROC) -> list[Process]:
+    """Living processes whose descriptor of that number holds a lock on that byte of its file (proc(5), fdinfo)."""
+    span = f' {byte} {byte}\n'.encode()
+    found = []
+    for name in os.listdir(proc):
+        if not name.isdecimal():
+            continue
+        try:
+            with open(f'{proc}/{name}/fdinfo/{descriptor}', 'rb') as file:
+                holds = span in file.read()
+        except OSError:  # It has none of that number, has ended, or is another user's.
+            continue
+        process = read_process(int(name), proc) if holds else None
+        if process is not None:
+            found.append(process)
+    return found
+
+
 def is_copy(pid: int, parent: int, proc: Path = PROC) -> bool:
     """Whether a child has not executed a program of its own yet: it would treat a signal as its parent does."""
     try:

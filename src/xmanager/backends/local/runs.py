@@ -64,7 +64,9 @@ class Run:
 
     @property
     def has_gone_wrong(self) -> bool:
-        return self.end is not None and (self.end.state == 'vanished' or self.end.exit_code != 0)
+        if self.end is None:
+            return False
+        return self.end.state == 'vanished' or self.end.exit_code != 0 or bool(self.reason)
 
     @property
     def owner(self) -> Owner:
@@ -116,13 +118,26 @@ class UnitRun:
         return all(run.end is not None and run.clean for run in self.runs)
 
     def observation(self) -> Observation:
-        """What may be told of each task; a stopped unit has ended only when nothing of any task is left."""
+        """What may be told of each task; a stopped unit has ended only when nothing of any task is left.
+
+        What went wrong first is told first: the others are stopped for it, and the unit is judged by it.
+        """
         held = self.stopping and not self.is_over
-        return {run.task.name: _tell(run, held) for run in self.runs}
+        wrong = [run for run in self.runs if run.has_gone_wrong]
+        waits = bool(wrong) and not _may_be_told(min(wrong, key=_ended_at), held)
+        return {run.task.name: _tell(run, held or (waits and run in wrong)) for run in self.runs}
+
+
+def _ended_at(run: Run) -> float:
+    return (run.end and run.end.ended_at) or 0.0
+
+
+def _may_be_told(run: Run, held: bool) -> bool:
+    return run.told or (run.end is not None and not held and (run.clean or not run.held))
 
 
 def _tell(run: Run, held: bool) -> TaskObservation:
-    if not run.told and (run.end is None or held or (run.held and not run.clean)):
+    if not _may_be_told(run, held):
         return _RUNNING
     assert run.end is not None
     run.told = True

@@ -23,12 +23,19 @@ _DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGST
 # Of our own variables a job inherits only where the store is and how errors are shown. All others are settings of one
 # launch, or marks of the job that launched: a job that launches experiments itself must not take them for its own.
 _INHERITED = frozenset(
-    {'XM_HOME', 'XM_TRACEBACK', 'XM_DATABASE_URL', 'XM_LOCAL_LEDGER', WITHIN_VARIABLE}
+    {
+        'XM_HOME',
+        'XM_TRACEBACK',
+        'XM_DATABASE_URL',
+        'XM_DB_YAML_CONFIG_PATH',
+        'XM_LOCAL_LEDGER',
+        WITHIN_VARIABLE,
+    }
 )
 
 # The descriptor by which a job keeps its lease in the ledger of this host. POSIX shells let a script use the first ten
 # itself, 9 by the custom of flock(1); the shells themselves take the next ones.
-_LEASE = 99
+LEASE = 99
 
 
 @attrs.frozen
@@ -110,7 +117,7 @@ def start(ready: Ready, lease: int) -> int:
                     0o600,
                 ),
                 (os.POSIX_SPAWN_OPEN, 2, '/dev/null', os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_DUP2, lease, _LEASE),
+                (os.POSIX_SPAWN_DUP2, lease, LEASE),
             ],
             setsid=True,
             setsigmask=(),

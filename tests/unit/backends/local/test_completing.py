@@ -74,6 +74,24 @@ def test_a_task_that_was_killed_before_the_rest_was_started_keeps_it_from_starti
     assert not (world.folder / 'started').exists()
 
 
+def test_what_was_never_started_is_told_after_the_failure_that_kept_it_from_starting(world):
+    unit = world.shell(f"setsid -f sh -c 'while :; do sleep 1; done'; {GATED}; exit 3", ':')
+    submit_and_die(unit, 'spawn.before:2')
+    world.wait_for_log(unit, b'begun\n')
+    (world.folder / 'go').touch()
+    status = unit.folder / 'job0' / 'status'
+    world.wait_until(lambda: 'exited 3' in status.read_text())
+    backend = world.backend()
+    refs = world.submit(backend, unit)
+
+    def told():
+        (observation,) = backend.observe(refs).values()
+        return [name for name, task in observation.items() if task.state != 'running']
+
+    assert world.wait_until(told) in (['job0'], ['job0', 'job1'])
+    world.wait_until(lambda: told() == ['job0', 'job1'])
+
+
 def test_a_unit_that_can_no_longer_be_completed_is_ended(world):
     unit = world.unit(('/bin/sh', '-c', GATED), (str(world.folder / 'program'),))
     program = world.folder / 'program'

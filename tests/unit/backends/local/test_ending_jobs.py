@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from xmanager.backends.local.processes import processes_with_lock
+from xmanager.backends.local.spawn import LEASE
+from xmanager.ledger import locks
+
 ENDLESS = 'while :; do sleep 1; done'
 IGNORING = f"trap '' TERM; printf ready; {ENDLESS}"
 
@@ -140,9 +144,11 @@ def test_what_a_job_leaves_in_its_group_ends_with_it(world):
     assert world.left(unit.key) == []
 
 
-def test_what_left_the_group_of_a_job_ends_with_it_too(world):
+# As the manual of flock(1) has it, for a lock of the job's own.
+@pytest.mark.parametrize('own_file', ['', 'exec 9>lock; '])
+def test_what_left_the_group_of_a_job_ends_with_it_too(world, own_file):
     backend = world.backend()
-    unit = world.shell(f"setsid -f sh -c '{ENDLESS}'")
+    unit = world.shell(f"{own_file}setsid -f sh -c '{ENDLESS}'")
     (observation,) = world.wait_for_end(backend, world.submit(backend, unit))
     assert end_of(observation) == ('exited', 0, None)
     assert world.left(unit.key) == []
@@ -217,3 +223,15 @@ def test_two_hundred_running_units_are_observed_without_reading_the_list_of_proc
     assert scans == 1
     world.wait_for_end(backend, refs)
     assert world.scans - scans < 30
+
+
+def test_what_hides_from_marks_and_sessions_is_found_by_the_lease_that_it_holds(world):
+    log = '"$XM_OUTPUT_DIR/../output.log"'
+    hide = 'env -i setsid sh -c "echo hidden; exec sleep 60" &'
+    unit = world.shell(f'{hide} while [ ! -s {log} ]; do sleep 0.02; done')
+    backend = world.backend()
+    refs = world.submit(backend, unit)
+    (observation,) = world.wait_for_end(backend, refs)
+    assert observation['job0'].exit_code == 0
+    assert world.log(unit).read_bytes() == b'hidden\n'
+    assert not processes_with_lock(locks.byte_of(unit.key), LEASE)

@@ -25,7 +25,7 @@ def upgrade() -> None:
     op.add_column(
         'experiments', sa.Column('fence', sa.Integer, nullable=False, server_default=sa.text('0'))
     )
-    op.add_column('experiments', sa.Column('holder', sa.String(255)))
+    op.add_column('experiments', sa.Column('holder', sa.Text))
     op.add_column('experiments', sa.Column('held_until', sa.Double))
     op.add_column('units', sa.Column('queued_at', sa.Double))
     op.add_column('units', sa.Column('not_before', sa.Double))
