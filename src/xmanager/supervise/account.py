@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 
@@ -16,6 +17,16 @@ Strangers = Callable[[], Mapping[str, Collection[str]]]
 
 _LOOK = 1.0  # Seconds between two looks for processes of strangers.
 _TELL = 5.0  # Seconds between two turns of an owner that holds something, whether anything has happened or not.
+
+
+class Queue(Protocol):
+    """Units that wait for one back end."""
+
+    def wants(self) -> list[Want]:
+        """What they ask for, in their order; one want may stand for several units."""
+
+    def take(self, want: Want) -> tuple[int, str, str]:
+        """Takes the first unit of a want out of the queue: its id, its label and its key."""
 
 
 class Account:
@@ -49,7 +60,7 @@ class Account:
         # Whether the ledger says what is held here, and not what a predecessor held.
         self._told = False
         self._told_at = 0.0
-        self._wanted: set[int] = set()  # Who waits, as the ledger says.
+        self._waiting = 0  # How many wait, as the ledger says.
         self._freed = False  # Whether others may have been waiting for what was given back here.
 
     @property
@@ -59,7 +70,7 @@ class Account:
             return True
         # Told again and again: should somebody remove the ledger, it is soon whole again.
         is_recent = not self._holds or abs(self._clock() - self._told_at) < _TELL
-        return self._told and is_recent and not self._wanted
+        return self._told and is_recent and not self._waiting
 
     def hold(self, unit_id: int, hold: Hold) -> None:
         """For a unit that was found running: it has what it has, whether it fits or not."""
@@ -70,32 +81,43 @@ class Account:
         if self._holds.pop(unit_id, None) is not None:
             self._told, self._freed = False, True
 
-    def admit(self, wants: Sequence[Want], key_of: Callable[[int], str]) -> list[Start]:
-        """Those units, of these that wait, that may start now; they hold what they asked for from now on.
+    def admit(self, queue: Queue) -> list[Start]:
+        """Takes those units out of the queue that may start now, and holds what they asked for.
 
-        `key_of` tells the mark of a unit by its id. Raises LedgerError.
+        Returns their starts in the order in which they were taken. Raises LedgerError; then nothing is held, whatever
+        was taken.
         """
         if self._capacity is None:
-            return [Start(want, {}) for want in wants]
+            return self._take(queue, [Start(w, {}) for w in queue.wants() for _ in range(w.count)])
         if self._ledger is None:
-            return self._schedule(self._capacity, [], wants, key_of)[0]
+            return self._take(queue, self._schedule(self._capacity, [], queue.wants())[0])
         before = dict(self._holds)
         try:
             with self._ledger.turn() as others:
-                starts, for_others = self._schedule(self._capacity, others, wants, key_of)
-                waiting = [want for want in wants if want.id not in self._holds]
-                self._ledger.write(list(self._holds.values()), waiting, self._left_alone)
+                starts, for_others = self._schedule(self._capacity, others, queue.wants())
+                self._take(queue, starts)
+                left = queue.wants()
+                self._ledger.write(list(self._holds.values()), left, self._left_alone)
         except LedgerError:
             self._holds = before
             raise
-        still_wanted = {want.id for want in waiting}
-        given_up = self._wanted - still_wanted - self._holds.keys()
-        freed, self._freed, self._told = self._freed or bool(given_up), False, True
-        self._wanted, self._told_at = still_wanted, self._clock()
+        waiting = sum(want.count for want in left)
+        has_given_up = self._waiting > waiting + len(starts)
+        freed, self._freed, self._told = self._freed or has_given_up, False, True
+        self._waiting, self._told_at = waiting, self._clock()
         if freed:
             for entry in others:
                 if entry.owner in for_others:
                     _wake(entry)
+        return starts
+
+    def _take(self, queue: Queue, starts: list[Start]) -> list[Start]:
+        now = self._clock()
+        for start in starts:
+            want = start.want
+            unit_id, label, key = queue.take(want)
+            ends_by = None if want.limit is None else now + want.limit
+            self._holds[unit_id] = Hold(key, label, want.demand, start.grant, now, ends_by)
         return starts
 
     def leave(self) -> None:
@@ -114,14 +136,9 @@ class Account:
             self._ledger.close()
 
     def _schedule(
-        self,
-        capacity: Capacity,
-        others: Sequence[Entry],
-        wants: Sequence[Want],
-        key_of: Callable[[int], str],
+        self, capacity: Capacity, others: Sequence[Entry], wants: Sequence[Want]
     ) -> tuple[list[Start], set[str]]:
         """Our units that may start, and the owners of others that may."""
-        now = self._clock()
         theirs = [self._as_it_counts(hold) for entry in others for hold in entry.holds]
         holds = [*self._holds.values(), *theirs]
         strangers = self._taken_by_strangers(capacity, holds, wants)
@@ -130,14 +147,8 @@ class Account:
         for hold in holds:
             space.take(hold.demand, hold.grant)
         all_wants = [*wants, *(want for entry in others for want in entry.wants)]
-        starts = schedule(space, holds, all_wants, now)
+        starts = schedule(space, holds, all_wants, self._clock())
         mine = [start for start in starts if start.want.owner == self._owner]
-        for start in mine:
-            want = start.want
-            ends_by = None if want.limit is None else now + want.limit
-            self._holds[want.id] = Hold(
-                key_of(want.id), want.unit, want.demand, start.grant, now, ends_by
-            )
         return mine, {start.want.owner for start in starts} - {self._owner}
 
     def _as_it_counts(self, hold: Hold) -> Hold:
@@ -153,6 +164,8 @@ class Account:
         self, capacity: Capacity, holds: Sequence[Hold], wants: Sequence[Want]
     ) -> dict[str, set[str]]:
         """Devices that nobody holds, but somebody uses. Asked only where somebody waits for one."""
+        if not capacity.devices:
+            return {}
         wanted = {
             name
             for want in wants

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 
 import attrs
 
 from xmanager.backend import Grant, Task
 from xmanager.errors import ExecutorError, LedgerError
-from xmanager.ledger import Want
+from xmanager.ledger import Demand, Want
 from xmanager.store import UnitRecord
 from xmanager.supervise.engines import Engine, Engines
 from xmanager.supervise.waiting_line import WaitingLine
@@ -32,11 +33,47 @@ class Refused:
     why: str
 
 
-@attrs.frozen
-class _Waiting:
-    record: UnitRecord
+@attrs.define(eq=False)
+class _Group:
+    """Waiting units, one after the other in the line, that ask for the same: as most units of a sweep do."""
+
     engine: Engine
-    want: Want
+    demand: Demand
+    limit: float | None
+    units: deque[UnitRecord]
+    is_checked: bool = False
+
+    def want(self, owner: str) -> Want:
+        first = self.units[0]
+        return Want(
+            owner=owner,
+            id=first.id,
+            unit=first.label,
+            importance=first.importance,
+            since=first.created_at,
+            demand=self.demand,
+            limit=self.limit,
+            count=len(self.units),
+        )
+
+
+class _Queue:
+    """The groups of one back end, as its account sees them."""
+
+    def __init__(self, groups: Sequence[_Group], owner: str) -> None:
+        self._groups = groups
+        self._owner = owner
+        self._by_want: dict[int, _Group] = {}
+        self.taken: list[UnitRecord] = []
+
+    def wants(self) -> list[Want]:
+        self._by_want = {group.units[0].id: group for group in self._groups if group.units}
+        return [group.want(self._owner) for group in self._by_want.values()]
+
+    def take(self, want: Want) -> tuple[int, str, str]:
+        record = self._by_want[want.id].units.popleft()
+        self.taken.append(record)
+        return record.id, record.label, record.key
 
 
 class Admission:
@@ -45,66 +82,70 @@ class Admission:
     def __init__(self, line: WaitingLine, engines: Engines) -> None:
         self._line = line
         self._engines = engines
-        self._known: dict[int, _Waiting] = {}
-        self._checked: set[int] = set()
+        self._groups: list[_Group] = []
+        self._version = -1
         self._trouble = ''
 
     def go(self) -> tuple[list[Admitted], list[Refused]]:
         """One turn at every account for which somebody waits, or which has something to tell."""
-        waiting, refused = self._look()
+        refused = self._regroup() if self._line.version != self._version else []
         admitted: list[Admitted] = []
         for engine in self._engines:
-            mine = [one for one in waiting if one.engine is engine]
-            if mine or not engine.account.is_settled:
-                admitted += self._ask(engine, mine)
-        started = {one.record.id for one in admitted}
-        refused += self._check([one for one in waiting if one.record.id not in started])
-        self._forget([*started, *(one.record.id for one in refused)])
+            groups = [group for group in self._groups if group.engine is engine]
+            if groups or not engine.account.is_settled:
+                admitted += self._ask(engine, groups)
+        refused += self._check()
+        self._groups = [group for group in self._groups if group.units]
+        if admitted or refused:
+            up_to_date = self._line.version == self._version
+            gone = [one.record.id for one in admitted] + [one.record.id for one in refused]
+            self._line.remove(gone)
+            self._version = self._line.version if up_to_date else -1
         return admitted, refused
 
-    def _look(self) -> tuple[list[_Waiting], list[Refused]]:
-        waiting, refused = [], []
+    def _regroup(self) -> list[Refused]:
+        self._groups, self._version = [], self._line.version
+        refused = []
         for record in self._line:
-            known = self._known.get(record.id)
-            if known is None or known.record is not record:
-                try:
-                    known = self._known[record.id] = self._wait(record)
-                except ExecutorError as error:
-                    refused.append(Refused(record, str(error)))
-                    continue
-                except LedgerError as error:
-                    self._tell(error)
-                    break
-            waiting.append(known)
-        if len(self._known) > 4 * len(waiting):
-            self._known = {one.record.id: one for one in waiting}
-        return waiting, refused
+            try:
+                self._join(record)
+            except ExecutorError as error:
+                refused.append(Refused(record, str(error)))
+            except LedgerError as error:
+                self._tell(error)
+                break
+        return refused
 
-    def _wait(self, record: UnitRecord) -> _Waiting:
+    def _join(self, record: UnitRecord) -> None:
+        """Puts a unit behind the last one, or begins a group."""
         engine = self._engines.get(record.backend)
         tasks = [task.task for task in record.tasks]
-        want = Want(
-            owner=self._engines.owner,
-            id=record.id,
-            unit=record.label,
-            importance=record.importance,
-            since=record.created_at,
-            demand=engine.demand(tasks),
-            limit=longest(tasks),
-        )
-        return _Waiting(record, engine, want)
+        demand, limit = engine.demand(tasks), longest(tasks)
+        last = self._groups[-1] if self._groups else None
+        if (
+            last is not None
+            and last.engine is engine
+            and (last.demand is demand or last.demand == demand)
+            and last.limit == limit
+            and last.units[0].importance == record.importance
+        ):
+            last.units.append(record)
+        else:
+            self._groups.append(_Group(engine, demand, limit, deque([record])))
 
-    def _ask(self, engine: Engine, waiting: Sequence[_Waiting]) -> list[Admitted]:
-        by_id = {one.record.id: one.record for one in waiting}
+    def _ask(self, engine: Engine, groups: Sequence[_Group]) -> list[Admitted]:
+        queue = _Queue(groups, self._engines.owner)
         try:
-            starts = engine.account.admit(
-                [one.want for one in waiting], lambda unit_id: by_id[unit_id].key
-            )
+            starts = engine.account.admit(queue)
         except LedgerError as error:
             self._tell(error)
+            self._version = -1  # Whoever was taken out of his group has not left the line.
             return []
         self._trouble = ''
-        return [Admitted(by_id[start.want.id], engine, start.grant) for start in starts]
+        return [
+            Admitted(record, engine, start.grant)
+            for record, start in zip(queue.taken, starts, strict=True)
+        ]
 
     def _tell(self, error: LedgerError) -> None:
         """Once; the next step tries again."""
@@ -112,24 +153,18 @@ class Admission:
             print(error, file=sys.stderr, flush=True)
         self._trouble = str(error)
 
-    def _check(self, waiting: Sequence[_Waiting]) -> list[Refused]:
+    def _check(self) -> list[Refused]:
         """The machine may be another one than that at which a unit was added: does it still fit there at all?"""
         refused = []
-        for one in waiting:
-            if one.record.id in self._checked:
+        for group in self._groups:
+            if group.is_checked or not group.units:
                 continue
             try:
-                one.engine.backend.check([task.task for task in one.record.tasks])
-                self._checked.add(one.record.id)
+                group.engine.backend.check([task.task for task in group.units[0].tasks])
+                group.is_checked = True
             except ExecutorError as error:
-                refused.append(Refused(one.record, str(error)))
+                refused.append(Refused(group.units.popleft(), str(error)))
         return refused
-
-    def _forget(self, unit_ids: Sequence[int]) -> None:
-        self._line.remove(unit_ids)
-        for unit_id in unit_ids:
-            self._known.pop(unit_id, None)
-            self._checked.discard(unit_id)
 
 
 def longest(tasks: Sequence[Task]) -> float | None:

@@ -6,16 +6,15 @@ from collections.abc import Collection, Iterator
 
 from xmanager.store import Store, UnitRecord
 
-_WINDOW = (
-    64  # Enough to fill a host several times over, and to find somebody who fits beside a gang.
-)
+# Enough to fill a host several times over, and to find somebody who fits beside a gang.
+_WINDOW = 64
 _LOW = 16  # With fewer than this in the window it is filled up again.
 
 
 class WaitingLine:
     """The first of the queued units, by importance, then by age, and all auxiliary ones; none while it is paused.
 
-    `is_stale` says that others have written to the store since it was read.
+    `is_stale` says that others have written to the store since it was read; `version` changes with its units.
     """
 
     def __init__(self, store: Store, experiment_id: int) -> None:
@@ -24,6 +23,7 @@ class WaitingLine:
         self._units: dict[int, UnitRecord] = {}
         self._has_more = True  # Queued units beyond the window.
         self.is_stale = True
+        self.version = 0
 
     def __bool__(self) -> bool:
         return bool(self._units)
@@ -34,6 +34,7 @@ class WaitingLine:
     def remove(self, unit_ids: Collection[int]) -> None:
         for unit_id in unit_ids:
             self._units.pop(unit_id, None)
+        self.version += 1
 
     def needs_reading(self) -> bool:
         return self.is_stale or (self._has_more and len(self._units) < _LOW)
@@ -51,3 +52,4 @@ class WaitingLine:
         self._units = {id: known[id] for id, _ in queued if id in known}
         self._has_more = len(queued) >= _WINDOW
         self.is_stale = False
+        self.version += 1

@@ -43,6 +43,7 @@ def test_a_supervisor_that_is_alive_is_left_alone(run, lab, supervisor):
     lock = Presence(lab.store.home.experiment_folder(1)).supervise()
     assert 'experiment 1 is supervised already: ' in run('supervise', 1, '--here').out
     assert lab.store.renew(lease, 30.0)
+    assert lock is not None
     lock.release()
     assert supervisor == []
 

@@ -25,6 +25,20 @@ def entry(owner, **facts):
     return attrs.evolve(Entry(owner, 'ada', '/home', 1, 1, '', capacity=HOST), **facts)
 
 
+class Waiting:
+    """Units that wait, one for each want."""
+
+    def __init__(self, *wants):
+        self._wants = list(wants)
+
+    def wants(self):
+        return list(self._wants)
+
+    def take(self, want):
+        self._wants.remove(want)
+        return want.id, want.unit, f'key of {want.id}'
+
+
 def account(here, owner, strangers=lambda: {}):
     return Account(HOST, owner, Ledger(here, entry(owner)), strangers, clock=lambda: 100.0)
 
@@ -35,9 +49,9 @@ def test_an_entry_with_a_path_that_makes_no_sense_harms_nobody(here, pipe):
     with other.turn():
         other.write([], [Want('b', 1, '1', 0, 50.0, ONE_CPU)])
     mine = account(here, 'a')
-    [start] = mine.admit([Want('a', 1, '1', 1, 60.0, ONE_CPU)], lambda _: 'key')
+    [start] = mine.admit(Waiting(Want('a', 1, '1', 1, 60.0, ONE_CPU)))
     mine.give_back(start.want.id)
-    assert mine.admit([], lambda _: 'key') == []
+    assert mine.admit(Waiting()) == []
     mine.leave()
     mine.close()
     other.close()
@@ -46,7 +60,7 @@ def test_an_entry_with_a_path_that_makes_no_sense_harms_nobody(here, pipe):
 def test_devices_that_are_left_alone_are_told_to_those_who_look_on(here):
     mine = account(here, 'a', lambda: {'local_gpu': {'1'}})
     two = {'job': {'local_gpu': 2.0}}
-    assert mine.admit([Want('a', 1, '1', 0, 50.0, two)], lambda _: 'key') == []
+    assert mine.admit(Waiting(Want('a', 1, '1', 0, 50.0, two))) == []
     reader = Reader(here)
     [seen] = reader.entries()
     assert (seen.strangers, seen.capacity) == ({'local_gpu': ('1',)}, HOST)
@@ -56,11 +70,11 @@ def test_devices_that_are_left_alone_are_told_to_those_who_look_on(here):
 
 def test_what_a_predecessor_held_is_not_told_any_longer_than_it_takes_to_say_so(here):
     first = account(here, 'a')
-    assert first.admit([Want('a', 1, '1', 0, 50.0, ONE_CPU)], lambda _: 'key')
+    assert first.admit(Waiting(Want('a', 1, '1', 0, 50.0, ONE_CPU)))
     first.close()
     successor = account(here, 'a')
     assert not successor.is_settled
-    successor.admit([], lambda _: 'key')
+    successor.admit(Waiting())
     assert successor.is_settled
     reader = Reader(here)
     assert [seen.holds for seen in reader.entries()] == [()]
@@ -82,14 +96,14 @@ def test_who_waits_no_longer_says_so_and_those_behind_are_woken(here, tmp_path):
     os.mkfifo(pipe)
     listener = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     holder = account(here, 'h')
-    assert holder.admit([Want('h', 1, '1', 0, 1.0, {'job': {'local_gpu': 1.0}})], lambda _: 'h1')
+    assert holder.admit(Waiting(Want('h', 1, '1', 0, 1.0, {'job': {'local_gpu': 1.0}})))
     mine = account(here, 'a')
-    assert mine.admit([Want('a', 1, '1', 0, 50.0, gang)], lambda _: 'key') == []
+    assert mine.admit(Waiting(Want('a', 1, '1', 0, 50.0, gang))) == []
     other = Ledger(here, entry('b', wake_pipe=str(pipe)))
     with other.turn():
         other.write([], [Want('b', 1, '1', 0, 60.0, {'job': {'local_gpu': 1.0}})])
     assert not mine.is_settled
-    assert mine.admit([], lambda _: 'key') == []
+    assert mine.admit(Waiting()) == []
     assert mine.is_settled
     assert told(here) == {'h': (1, 0), 'a': (0, 0), 'b': (0, 1)}
     assert os.read(listener, 10) == b'.'
@@ -108,19 +122,18 @@ def test_what_could_not_be_written_is_not_held(here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, '_replace', full)
         with pytest.raises(LedgerError, match='cannot be used: No space left on device'):
-            mine.admit(wants, lambda _: 'key')
-    assert [start.want.id for start in mine.admit(wants, lambda _: 'key')] == [1]
+            mine.admit(Waiting(*wants))
+    assert [start.want.id for start in mine.admit(Waiting(*wants))] == [1]
     mine.close()
 
 
 def test_what_is_held_is_told_again_where_the_ledger_was_removed(here):
     now = [100.0]
     mine = Account(HOST, 'a', Ledger(here, entry('a')), lambda: {}, clock=lambda: now[0])
-    mine.admit([Want('a', 1, '1', 0, 50.0, ONE_CPU)], lambda _: 'key')
+    mine.admit(Waiting(Want('a', 1, '1', 0, 50.0, ONE_CPU)))
     assert mine.is_settled
     shutil.rmtree(here.folder)
     now[0] += 6
-    assert not mine.is_settled
-    mine.admit([], lambda _: 'key')
+    mine.admit(Waiting())
     assert told(here) == {'a': (1, 0)}
     mine.close()
