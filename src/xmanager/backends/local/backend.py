@@ -31,10 +31,12 @@ from xmanager.backends.local.machine import Machine, detect
 from xmanager.backends.local.processes import (
     Process,
     boot_id,
+    boot_nanoseconds,
     boot_seconds,
     processes_with_lock,
     read_start,
     scan_processes,
+    start_between,
 )
 from xmanager.backends.local.programs import CannotStartError
 from xmanager.backends.local.rendering import Launch, render_task
@@ -254,8 +256,10 @@ class LocalBackend:
             for task in unit.tasks:
                 name = task.name
                 if name in all_ready:
+                    before = boot_nanoseconds()
                     pid = start(all_ready[name], lease)
-                    runs[name] = Run(unit, task, pid, read_start(pid), True, self._boot, peak)
+                    began = start_between(before, boot_nanoseconds()) or read_start(pid)
+                    runs[name] = Run(unit, task, pid, began, True, self._boot, peak)
                 elif name not in known:
                     runs[name] = self._adopt(unit, task, 0, 0)
         except CannotStartError as error:

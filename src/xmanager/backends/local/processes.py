@@ -15,6 +15,7 @@ PROC = Path('/proc')
 _BOOT_ID = PROC / 'sys/kernel/random/boot_id'  # random(4)
 JOB_VARIABLE = 'XM_JOB_NAME'
 _TICKS = os.sysconf('SC_CLK_TCK')
+_TICK_NANOSECONDS = 10**9 // _TICKS
 _LISTINGS = 20
 
 
@@ -81,6 +82,20 @@ def seconds(start: int) -> float:
 def read_process(pid: int, proc: Path = PROC) -> Process | None:
     """The process of that number, without its mark; None if there is none or it has ended (a zombie)."""
     return _parse_stat(pid, f'{proc}/{pid}')
+
+
+def boot_nanoseconds() -> int:
+    """As `boot_seconds`, in whole nanoseconds."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def start_between(before: int, after: int) -> int:
+    """When a process started that did so between two moments (nanoseconds since boot), if these tell; else 0.
+
+    They do if both are in one tick: the kernel takes the start from the same clock, and rounds it down.
+    """
+    first, last = before // _TICK_NANOSECONDS, after // _TICK_NANOSECONDS
+    return first if first == last else 0
 
 
 def read_start(pid: int, proc: Path = PROC) -> int:
