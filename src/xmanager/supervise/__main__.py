@@ -113,14 +113,16 @@ def _supervise(
         while True:
             while supervisor.step():
                 tenure.keep()
-            if alarm.wait(0) and time.monotonic() < rested_at + _UNREST:
+            has_rung = alarm.wait(0)
+            if has_rung and time.monotonic() < rested_at + _UNREST:
                 continue
             supervisor.rest()
             rested_at = time.monotonic()
             if not supervisor.has_work():
                 break
             tenure.keep()
-            alarm.wait(supervisor.patience())
+            if not has_rung:  # Else what has happened meanwhile is still to be looked at.
+                alarm.wait(supervisor.patience())
         supervisor.leave()
         tenure.end()
         return supervisor.has_work
