@@ -25,6 +25,7 @@ class Reader:
         self._clock = clock
         self._queries = Queries(home, self.home_id, database.name)
         self._revisions: dict[int, tuple[object, int | None]] = {}
+        self._foreign: dict[int, tuple[object, int | None]] = {}
         self._own_commits: dict[int, int] = {}
 
     def close(self) -> None:
@@ -143,11 +144,17 @@ class Reader:
 
     def foreign_token(self, experiment_id: int) -> object:
         """As `change_token`, but blind to what was committed through this very store."""
+        stamp = self._database.foreign_stamp()
+        known = self._foreign.get(experiment_id)
+        if known is not None and known[0] == stamp:
+            return known[1]
         revision = self._revision(experiment_id)
         # Read last, and counted before the commit: a token may come out too low for a moment, which costs a look in
         # vain, but never too high, which would hide what others write next.
         own = self._own_commits.get(experiment_id, 0)
-        return None if revision is None else revision - own
+        token = None if revision is None else revision - own
+        self._foreign[experiment_id] = stamp, token
+        return token
 
     def _revision(self, experiment_id: int) -> int | None:
         token = self._database.change_token()

@@ -107,9 +107,13 @@ class SqliteDatabase:
 
     def change_token(self) -> tuple[int, int]:
         """Differs from an earlier one of this connection if anything was committed since, by whomever."""
+        return self.foreign_stamp(), self._writes
+
+    def foreign_stamp(self) -> int:
+        """Differs from an earlier one of this connection if another one has committed since."""
         with self.lock, translated(self.path):
             (version,) = self._connection.execute('PRAGMA data_version').fetchone()
-            return version, self._writes
+            return int(version)
 
     def schema(self) -> str:
         """The version of the schema, as Alembic writes it; '' if it wrote none."""

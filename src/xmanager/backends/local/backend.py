@@ -156,7 +156,9 @@ class LocalBackend:
         A unit that was begun before, by whomever, is completed: only those of its tasks are started that never were.
         """
         begun = {
-            launch.unit.key for launch in requests if any(is_begun(one) for one in launch.commands)
+            launch.unit.key
+            for launch in requests
+            if os.path.exists(launch.unit.folder) and any(is_begun(one) for one in launch.commands)
         }
         marked = self._marked() if begun else {}
         return [
