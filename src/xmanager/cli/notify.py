@@ -35,6 +35,10 @@ class Notice(NamedTuple):
     target: Command | Webhook
 
 
+MOST_UNITS = 1000
+"""Units that a notice of an experiment tells of."""
+
+
 @click.command('notify')
 @takes_addresses(2)
 @click.option(
@@ -119,10 +123,16 @@ def _of_experiment(store: Store, record: ExperimentRecord) -> View:
     from xmanager.cli import views
 
     now = time.time()
-    states = wording.states(record.counts) or 'no units'
-    text = f'experiment {record.id}, {record.title!r}, {record.state}: {states}'
+    counts = wording.states(record.counts) or 'no units'
+    text = f'experiment {record.id}, {record.title!r}, {record.state}: {counts}'
     shown = views.experiment(record, now)
-    shown['units'] = [views.unit(unit, now) for unit in store.units(record.id)]
+    total = sum(record.counts.values())
+    # Of very many, those that did not complete: nobody takes 80 MB for a notice.
+    states = None if total <= MOST_UNITS else record.counts.keys() - {'completed'}
+    units = store.units(record.id, states=states, limit=MOST_UNITS)
+    shown['units'] = [views.unit(unit, now) for unit in units]
+    if left_out := total - len(units):
+        shown['units_left_out'] = left_out
     return views.document(event=EXPERIMENT_ENDED, text=terminal.one_line(text), experiment=shown)
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.acceptance.polling import until
 from tests.webhook import serving
 
-from xmanager.cli import delivering
+from xmanager.cli import delivering, notify
 from xmanager.launch.notify_target import Command
 from xmanager.launch.notify_target import Webhook as Target
 
@@ -261,3 +261,16 @@ def test_nothing_is_delivered_when_one_of_several_does_not_exist(run, failed, fo
     assert code == 1
     assert 'experiment 1 has no unit 9' in err
     assert not (folder / 'told').exists()
+
+
+def test_a_notice_of_very_many_units_tells_of_those_that_did_not_complete(
+    run, lab, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(notify, 'MOST_UNITS', 3)
+    states = ('completed', 'failed', 'completed', 'lost', 'stopped', 'failed')
+    lab.experiment(*states, cwd=str(tmp_path))
+    got = tmp_path / 'got'
+    assert run('notify', 1, '--to', f'dd of={got} status=none').code == 0
+    told = json.loads(got.read_text())['experiment']
+    assert [unit['state'] for unit in told['units']] == ['failed', 'lost', 'stopped']
+    assert told['units_left_out'] == 3
