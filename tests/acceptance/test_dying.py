@@ -1,5 +1,6 @@
 """Whoever dies, and however: units go on, each runs once, and how it ended is known."""
 
+import os
 import signal
 
 import pytest
@@ -235,3 +236,27 @@ def test_an_auxiliary_unit_ends_with_the_work_though_its_launcher_is_dead(start,
     desk.open_gate()
     assert xmanager('wait', '1').code == 0
     assert desk.states() == ['completed', 'completed']
+
+
+def test_who_replaces_a_supervisor_knows_what_the_launch_said_of_the_host(start, xmanager, desk):
+    launcher = start(
+        f"""
+        from shell_jobs import shell, xm, xm_local
+        with xm_local.create_experiment('gpus') as experiment:
+            for _ in range(3):
+                one = xm.JobRequirements(local_gpu=1)
+                experiment.add(shell(experiment, {GATED!r}, requirements=one))
+        """,
+        '--xm_local_resources=cpu=8,local_gpu=1',
+    )
+    until(lambda: len(desk.started_units()) == 1)
+    until(lambda: desk.states() == ['running', 'queued', 'queued'])
+    launcher.send(signal.SIGKILL)
+    for process in supervisors_of(desk.home):
+        os.kill(process.pid, signal.SIGKILL)
+    until(lambda: not supervisors_of(desk.home))
+    desk.open_gate()
+    assert xmanager('wait', '1').code == 0
+    assert desk.states() == ['completed'] * 3
+    assert [line[2] for line in desk.journal if line[0] == 'start'] == ['0'] * 3
+    launcher.ended()

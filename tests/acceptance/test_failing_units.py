@@ -121,3 +121,17 @@ def test_a_program_that_vanishes_before_its_turn_fails_its_unit_in_words(start, 
     assert desk.units()[1]['message'] == (
         f"job program_sh program '{desk.folder}/program.sh' does not exist."
     )
+
+
+def test_a_failed_attempt_that_is_tried_again_is_told_while_launching(launch):
+    result = launch("""
+        from shell_jobs import shell, xm_local
+        with xm_local.create_experiment('flaky') as experiment:
+            command = 'echo try $XM_ATTEMPT; exit $((XM_ATTEMPT < 2 ? 4 : 0))'
+            experiment.add(shell(experiment, command, max_restarts=3, backoff=0.2))
+    """)
+    assert result.code == 0
+    assert result.stdout == '[1 job] try 1\n[1 job] try 2\n'
+    told = 'unit 1 attempt 1: job job exited with code 4: try 1; restart 1 of 3 in 0.2 s'
+    assert told in result.stderr.splitlines()
+    assert 'at attempt 2' in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -140,4 +141,8 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BaseException as error:
         return failures.report(error)
+    finally:
+        if args is None:
+            # All is said and done: an interrupt while the interpreter ends its threads is no reason for a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     return code if isinstance(code, int) else 0

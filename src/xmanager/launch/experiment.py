@@ -18,7 +18,7 @@ from xmanager.launch.follow import Follower, Watcher
 from xmanager.launch.resolve import check_names, recorded, resolve
 from xmanager.launch.terminal import Terminal
 from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, error_of, new_unit_facts
-from xmanager.launch.wake import Guard, wake
+from xmanager.launch.wake import Guard, keep_settings, wake
 from xmanager.launch.writer import UnitWriter
 from xmanager.store import (
     CREATING,
@@ -140,6 +140,7 @@ class RecordedExperiment(Experiment):
     def _entered(self) -> None:
         settings.export(os.environ)
         self._check_notify()
+        keep_settings(self.store.home, self.experiment_id)
         self._session = Session(self)
         self.wake()
 

@@ -7,13 +7,25 @@ import time
 from collections.abc import Callable, Collection, Set
 from typing import Protocol
 
-from xmanager.store import COMPLETED, FAILED, FINAL_STATES, LOST, RUNNING, Event, Store, UnitRecord
+from xmanager.store import (
+    COMPLETED,
+    FAILED,
+    FINAL_STATES,
+    LOST,
+    RESTARTING,
+    RUNNING,
+    Event,
+    Store,
+    UnitRecord,
+)
 
 # Seconds between two looks: just after a change, and when nothing changes.
 _QUICK, _SLOW = 0.01, 0.1
 # Seconds of pause for each unit that has just ended. Where very many end, looks are rare: each costs something, and a
 # unit that has started and ended since the last one is read once instead of twice.
 _FOR_AN_END = 0.003
+# By itself, that is; a restart by hand is no news to who asked for it.
+_TRIED = (RESTARTING, 'supervisor')
 _SILENCE = 2.0  # Seconds without news after which the supervisor may have been killed.
 
 
@@ -22,6 +34,9 @@ class Watcher(Protocol):
 
     def started(self, unit: UnitRecord) -> None:
         """An attempt of the unit, which comes with its tasks, runs. May be told twice."""
+
+    def tried(self, unit: UnitRecord, why: str) -> None:
+        """An attempt has failed, and the unit will be tried again; `why` says so in words."""
 
     def ended(self, unit: UnitRecord) -> None:
         """The unit has come to a final state. It comes with its tasks if it failed or is lost."""
@@ -108,13 +123,14 @@ class Follower:
             if not unit.is_active:
                 ended[unit.id] = unit.state
         failed = {unit_id for unit_id, state in ended.items() if state in (FAILED, LOST)}
-        records = self._read(started | ended.keys(), started | failed)
+        tried = {e.unit_id: e.why for e in moves if (e.to_state, e.actor) == _TRIED}
+        records = self._read(started | tried.keys() | ended.keys(), started | failed)
         self._token = token
         self._last_event = events[-1].id if events else self._last_event
         self._fresh = set()
         for record in records:
-            self._tell(record, record.id in started)
-        return bool(started or ended)
+            self._tell(record, record.id in started, tried.get(record.id, ''))
+        return bool(started or tried or ended)
 
     def _read(self, unit_ids: Set[int], with_tasks: Set[int]) -> list[UnitRecord]:
         """Those of the units that somebody waits for or watches, in the order in which they were added."""
@@ -132,11 +148,14 @@ class Follower:
             return []
         return self._store.events(self._experiment_id, after_id=self._last_event)
 
-    def _tell(self, record: UnitRecord, has_started: bool) -> None:
+    def _tell(self, record: UnitRecord, has_started: bool, tried: str) -> None:
         watched = self._watcher is not None and record.id in self._watched
         if watched and has_started:
             assert self._watcher is not None
             self._watcher.started(record)
+        if watched and tried:
+            assert self._watcher is not None
+            self._watcher.tried(record, tried)
         if record.is_active:
             return
         if watched:

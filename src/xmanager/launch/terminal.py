@@ -19,6 +19,8 @@ from xmanager.store import (
     FAILED,
     FINAL_STATES,
     LOST,
+    RUNNING,
+    STARTING,
     STOPPED,
     UnitRecord,
 )
@@ -62,14 +64,20 @@ class Terminal:
         self._added += count
 
     def started(self, unit: UnitRecord) -> None:
+        self._running.add(unit.id)
         if unit.id in self._tails:
             return
-        self._running.add(unit.id)
         self._tails[unit.id] = [
             LogTail(f'{record.place}/output.log', f'[{unit.label} {record.task.name}] '.encode())
             for record in unit.tasks
             if record.task.options.get('stream_output', True)
         ]
+
+    def tried(self, unit: UnitRecord, why: str) -> None:
+        if unit.state not in (STARTING, RUNNING):
+            self._running.discard(unit.id)
+        self._print_output()
+        self._say(f'{_name(unit)} {self._paint(FAILED, why)}')
 
     def ended(self, unit: UnitRecord) -> None:
         self._running.discard(unit.id)
@@ -124,12 +132,13 @@ class Terminal:
             self._say(f'    more: xmanager logs {name}')
 
     def _end_line(self, unit: UnitRecord) -> str:
-        kind = 'auxiliary unit' if unit.kind == AUXILIARY else 'unit'
         began = unit.started_at
         took = '' if began is None or unit.ended_at is None else duration(unit.ended_at - began)
-        line = f'{kind} {unit.label} {self._paint(unit.state, unit.state)}'
+        line = f'{_name(unit)} {self._paint(unit.state, unit.state)}'
         if took:
             line += f' {"in" if unit.state == COMPLETED else "after"} {took}'
+        if unit.attempt > 1:
+            line += f' at attempt {unit.attempt}'
         if unit.message and unit.state != COMPLETED:
             return f'{line}: {unit.message}'
         shown = short_args(unit.args)
@@ -198,3 +207,7 @@ def short_args(args: Mapping[str, Any], limit: int = 100) -> str:
     """The hyperparameters of a unit in one line, `k=v k=v`; secrets masked."""
     text = ' '.join(arguments(args).splitlines())
     return text if len(text) <= limit else text[: limit - 1] + '…'
+
+
+def _name(unit: UnitRecord) -> str:
+    return f'auxiliary unit {unit.label}' if unit.kind == AUXILIARY else f'unit {unit.label}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,9 @@ _OF_A_JOB = (
 )
 
 _TRIES = 5  # Supervisors that may end in a row before the launcher gives up.
+
+# What a launch says of this host, which a supervisor that replaces another must know too.
+_KEPT = ('XM_LOCAL_RESOURCES', 'XM_LOCAL_LEDGER', 'XM_LOCAL_GPUS_IGNORE_OTHERS')
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 
@@ -74,6 +78,28 @@ def wake(home: Home, experiment_id: int) -> None:
         _started[folder] = _start_supervisor(home, experiment_id)
 
 
+def keep_settings(home: Home, experiment_id: int) -> None:
+    """Keeps with the experiment what this launch says of the host; what was kept of an earlier one is replaced."""
+    kept = {name: os.environ[name] for name in _KEPT if os.environ.get(name)}
+    file = _settings_file(home, experiment_id)
+    if kept or file.exists():
+        beside = file.with_name(f'.{file.name}.{os.getpid()}')
+        beside.write_text(json.dumps(kept))
+        os.replace(beside, file)
+
+
+def _kept_settings(home: Home, experiment_id: int) -> dict[str, str]:
+    try:
+        kept = json.loads(_settings_file(home, experiment_id).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: str(kept[name]) for name in _KEPT if name in kept}
+
+
+def _settings_file(home: Home, experiment_id: int) -> Path:
+    return home.experiment_folder(experiment_id) / 'settings.json'
+
+
 def _is_starting(folder: Path) -> bool:
     """Whether a supervisor that this process has started is on its way to its first look at the store.
 
@@ -88,7 +114,7 @@ def _is_starting(folder: Path) -> bool:
 def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]:
     folder = home.experiment_folder(experiment_id)
     environ = {name: value for name, value in os.environ.items() if name not in _OF_A_JOB}
-    environ['XM_HOME'] = str(home.path)
+    environ = {**_kept_settings(home, experiment_id), **environ, 'XM_HOME': str(home.path)}
     if paths := environ.get('PYTHONPATH'):  # Relative ones are relative to our folder, not to its.
         environ['PYTHONPATH'] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
     # The unit in which the launcher runs waits for what it launches: its CPUs are lent to them.

@@ -96,7 +96,9 @@ def _supervise_patiently(store: Store, experiment_id: int, alarm: Alarm) -> Call
                 raise  # The home was removed: nothing is left to supervise.
             if str(error) != told:
                 told, pause = str(error), _RETRY
-                print(f'{error} Trying again.', file=sys.stderr, flush=True)
+                now = time.strftime('%Y-%m-%d %H:%M:%S')
+                sentence = str(error).rstrip('.')
+                print(f'{now} {sentence}. Trying again.', file=sys.stderr, flush=True)
             alarm.wait(pause)
             pause = min(_LONGEST_RETRY, 1.5 * pause)
 

@@ -146,7 +146,7 @@ class Account:
         space = Space(capacity, strangers)
         for hold in holds:
             space.take(hold.demand, hold.grant)
-        all_wants = [*wants, *(want for entry in others for want in entry.wants)]
+        all_wants = [*wants, *(want for entry in others for want in _that_count(entry, capacity))]
         starts = schedule(space, holds, all_wants, self._clock())
         mine = [start for start in starts if start.want.owner == self._owner]
         return mine, {start.want.owner for start in starts} - {self._owner}
@@ -200,3 +200,26 @@ def _wake(entry: Entry) -> None:
     # Another user may have written any path there, and his home may be out of our reach.
     with contextlib.suppress(OSError, ValueError):
         wake_by(entry.wake_pipe)
+
+
+def _that_count(entry: Entry, capacity: Capacity) -> Sequence[Want]:
+    """What another owner waits for, as far as it can wait for anything but itself.
+
+    One that may use less of the host than we may (`--xm_local_resources`) waits for its own units to end, and would
+    never take what is free here: nothing is to be kept for it.
+    """
+    own = entry.capacity
+    if own is None or (own.amounts, own.devices) == (capacity.amounts, capacity.devices):
+        return entry.wants
+    space = Space(own)
+    for hold in entry.holds:
+        space.take(hold.demand, hold.grant)
+    found = []
+    for want in entry.wants:
+        count = 0
+        while count < want.count and (grant := space.place(want.demand)) is not None:
+            space.take(want.demand, grant)
+            count += 1
+        if count:
+            found.append(attrs.evolve(want, count=count))
+    return found

@@ -20,6 +20,9 @@ class Watcher:
         assert unit.tasks
         self.told.append(('started', unit.number))
 
+    def tried(self, unit, why):
+        self.told.append((why, unit.number))
+
     def ended(self, unit):
         assert unit.tasks or unit.state not in ('failed', 'lost')
         self.told.append((unit.state, unit.number))

@@ -9,7 +9,7 @@ import pytest
 
 from xmanager.backend import Capacity
 from xmanager.errors import LedgerError
-from xmanager.ledger import Entry, Ledger, Reader, Want, place
+from xmanager.ledger import Entry, Hold, Ledger, Reader, Want, place
 from xmanager.supervise.account import Account
 
 HOST = Capacity({'cpu': 1.0, 'local_gpu': 2.0}, {'local_gpu': ('0', '1')})
@@ -137,3 +137,29 @@ def test_what_is_held_is_told_again_where_the_ledger_was_removed(here):
     mine.admit(Waiting())
     assert told(here) == {'a': (1, 0)}
     mine.close()
+
+
+def test_nothing_is_kept_for_who_may_not_take_it(here):
+    two = Capacity({'cpu': 2.0})
+    limited = Ledger(here, entry('b', capacity=Capacity({'cpu': 1.0})))
+    with limited.turn():
+        limited.write(
+            [Hold('of-b', '1', ONE_CPU, {}, 1.0)],
+            [Want('b', 2, '2', 0, 10.0, ONE_CPU, count=5)],
+        )
+    mine = Account(two, 'a', Ledger(here, entry('a')), lambda: {}, clock=lambda: 100.0)
+    assert len(mine.admit(Waiting(Want('a', 1, '1', 0, 50.0, ONE_CPU)))) == 1
+    mine.close()
+    limited.close()
+
+
+def test_what_another_may_take_is_left_to_him_if_he_came_first(here):
+    two = Capacity({'cpu': 2.0})
+    limited = Ledger(here, entry('b', capacity=Capacity({'cpu': 1.0})))
+    with limited.turn():
+        limited.write([], [Want('b', 2, '2', 0, 10.0, ONE_CPU, count=5)])
+    mine = Account(two, 'a', Ledger(here, entry('a')), lambda: {}, clock=lambda: 100.0)
+    wants = [Want('a', n, str(n), 0, 50.0 + n, ONE_CPU) for n in (1, 2)]
+    assert len(mine.admit(Waiting(*wants))) == 1
+    mine.close()
+    limited.close()

@@ -21,9 +21,9 @@ from xmanager.backends.local import requirements, startable
 from xmanager.backends.local.endings import Endings, Scan
 from xmanager.backends.local.gpus import Strangers
 from xmanager.backends.local.limits import (
+    explain_end,
     is_due_for_warning,
     patience,
-    recall_timeout,
     time_out,
     warn,
 )
@@ -301,7 +301,7 @@ class LocalBackend:
         """A task that was not started by this object, or never (number 0)."""
         run = take_over(Run(unit, task, pid, began, False, self._boot), self._watch)
         if run.end is not None:
-            recall_timeout(run)
+            explain_end(run)
             self._endings.sweep(run, is_leased=self._is_leased(unit))
         return run
 
@@ -336,7 +336,7 @@ class LocalBackend:
                 if poll_child(run) if run.is_child else run.pid in gone:
                     if run.end is None:
                         conclude(run)
-                    recall_timeout(run)
+                    explain_end(run)
                     self._endings.sweep(run, is_leased=self._is_leased(run.unit))
                 elif run.is_late(now):
                     time_out(run)

@@ -36,7 +36,7 @@ def warn(run: Run) -> None:
     if runner is None or runner.start != run.start:
         return  # It has just ended.
     # The runner is in the group too: it survives the signals that Limits.warn_signal admits.
-    send_group(run.pid, signal.Signals[run.task.options.get('warn_signal') or _DEFAULT_SIGNAL])
+    send_group(run.pid, _warning(run))
     # Left after the signal: whoever dies in between has warned, and its successor warns once more.
     _leave(_marker(run, 'warned'))
 
@@ -47,10 +47,20 @@ def time_out(run: Run) -> None:
     _leave(_marker(run, 'timed_out'))
 
 
-def recall_timeout(run: Run) -> None:
-    """Notes the same of a task that has ended since an earlier supervisor noted it."""
-    if run.timeout is not None and not run.cause and _marker(run, 'timed_out').exists():
+def explain_end(run: Run) -> None:
+    """Notes of a task that has ended what its exit code does not tell: that its time was up, or a warning killed it."""
+    if run.timeout is None or run.cause or run.end is None:
+        return
+    if _marker(run, 'timed_out').exists():
         time_out(run)
+    elif run.end.signal == _warning(run) and _marker(run, 'warned').exists():
+        name = signal.Signals(_warning(run)).name
+        when = f'{run.warn_before} s before its timeout'
+        run.reason = f'was killed by {name}, our warning {when}, which it must handle'
+
+
+def _warning(run: Run) -> signal.Signals:
+    return signal.Signals[run.task.options.get('warn_signal') or _DEFAULT_SIGNAL]
 
 
 def _marker(run: Run, what: str) -> Path:

@@ -90,7 +90,10 @@ def test_a_job_that_heeds_no_warning_ends_by_it(world, clock):
     clock.ahead = 901.0
     (observation,) = world.wait_for_end(backend, refs)
     assert end_of(observation) == ('exited', None, signal.SIGUSR1)
-    assert observation['job0'].cause == ''
+    assert (observation['job0'].reason, observation['job0'].cause) == (
+        'was killed by SIGUSR1, our warning 100.0 s before its timeout, which it must handle',
+        '',
+    )
 
 
 @pytest.mark.parametrize('name', WARNING_SIGNALS)
