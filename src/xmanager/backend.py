@@ -18,6 +18,9 @@ KEY_VARIABLE = 'XM_KEY'
 WITHIN_VARIABLE = 'XM_WITHIN'
 """Environment variable with the keys of the units inside which an experiment was launched, separated by commas."""
 
+DEFAULT_GRACE = 10.0
+"""Seconds from TERM to KILL for a task that states none."""
+
 
 @attrs.frozen
 class Task:

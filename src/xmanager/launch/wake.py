@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xmanager.backend import KEY_VARIABLE, WITHIN_VARIABLE
 from xmanager.errors import StoreError
+from xmanager.ledger import place
 from xmanager.store import Home
 from xmanager.store.address import CONFIG_VARIABLE, config_path
 from xmanager.store.presence import Presence
@@ -26,7 +27,7 @@ _OF_A_JOB = (
 _TRIES = 5  # Supervisors that may end in a row before the launcher gives up.
 
 # What a launch says of this host, which a supervisor that replaces another must know too.
-_KEPT = ('XM_LOCAL_RESOURCES', 'XM_LOCAL_LEDGER', 'XM_LOCAL_GPUS_IGNORE_OTHERS')
+_KEPT = ('XM_LOCAL_RESOURCES', place.SETTING, 'XM_LOCAL_GPUS_IGNORE_OTHERS')
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 
@@ -81,6 +82,8 @@ def wake(home: Home, experiment_id: int) -> None:
 def keep_settings(home: Home, experiment_id: int) -> None:
     """Keeps with the experiment what this launch says of the host; what was kept of an earlier one is replaced."""
     kept = {name: os.environ[name] for name in _KEPT if os.environ.get(name)}
+    if place.SETTING in kept:  # A relative path is relative to where this launch was given.
+        kept[place.SETTING] = str(place.locate(kept))
     file = _settings_file(home, experiment_id)
     if kept or file.exists():
         beside = file.with_name(f'.{file.name}.{os.getpid()}')
@@ -117,13 +120,15 @@ def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]
     environ = {**_kept_settings(home, experiment_id), **environ, 'XM_HOME': str(home.path)}
     if paths := environ.get('PYTHONPATH'):  # Relative ones are relative to our folder, not to its.
         environ['PYTHONPATH'] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
-    # The unit in which the launcher runs waits for what it launches: its CPUs are lent to them.
-    within = [environ.get(WITHIN_VARIABLE), environ.get(KEY_VARIABLE)]
-    environ[WITHIN_VARIABLE] = ','.join(filter(None, within))
     if config := environ.get(CONFIG_VARIABLE):  # Likewise.
         from xmanager.xm.launch_script import launch_directory
 
         environ[CONFIG_VARIABLE] = str(config_path(config, launch_directory).absolute())
+    if environ.get(place.SETTING):  # Likewise.
+        environ[place.SETTING] = str(place.locate(environ))
+    # The unit in which the launcher runs waits for what it launches: its CPUs are lent to them.
+    within = [environ.get(WITHIN_VARIABLE), environ.get(KEY_VARIABLE)]
+    environ[WITHIN_VARIABLE] = ','.join(filter(None, within))
     # Of no unit: it must not end with the job that launched it.
     environ[KEY_VARIABLE] = 'supervisor'
     with (folder / 'supervisor.log').open('ab') as log:

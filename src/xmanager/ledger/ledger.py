@@ -109,14 +109,15 @@ class Ledger:
     def __init__(
         self, place: Place, owner: Entry, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """`owner` is an entry without holds and wants."""
+        """`owner` is an entry without holds and wants. Raises LedgerError."""
         self._owner = owner
         self._file = place.folder / f'{owner.owner}{_SUFFIX}'
         self._clock = clock
         self._descriptor = -1  # Of our entry's file, while it is small.
         self._size = 0
         self._used_at = -math.inf
-        self._files = _Files.open(place, owner.owner, clock)
+        with self._translated():
+            self._files = _Files.open(place, owner.owner, clock)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[list[Entry]]:

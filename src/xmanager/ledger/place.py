@@ -37,7 +37,7 @@ class Place:
 def locate(environ: Mapping[str, str]) -> Path:
     """The folder that the setting names, else one of this user, on a local disk and the same whatever the home."""
     named = environ.get(SETTING)
-    return Path(named).absolute() if named else own_folder()
+    return Path(named).expanduser().absolute() if named else own_folder()
 
 
 def own_folder() -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from xmanager.backend import Grant, Task
+from xmanager.backend import DEFAULT_GRACE, Grant, Task
 from xmanager.errors import ExecutorError, LedgerError
 from xmanager.ledger import Demand, Want
 from xmanager.store import UnitRecord
@@ -174,5 +174,6 @@ def longest(tasks: Sequence[Task]) -> float | None:
         timeout = task.options.get('timeout')
         if timeout is None:
             return None
-        limits.append(float(timeout) + float(task.options.get('grace') or 0.0))
+        grace = task.options.get('grace')
+        limits.append(float(timeout) + (DEFAULT_GRACE if grace is None else float(grace)))
     return max(limits, default=None)

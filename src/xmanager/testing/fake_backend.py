@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import attrs
 
 from xmanager.backend import (
+    DEFAULT_GRACE,
     Capacity,
     Grant,
     Observation,
@@ -21,7 +22,6 @@ from xmanager.backend import (
 )
 from xmanager.errors import ExecutorError
 
-DEFAULT_GRACE = 10.0
 _TERM, _KILL = 15, 9
 
 

@@ -2,7 +2,7 @@
 
 For tests of launch scripts on machines without a GPU, and of what happens beside strangers:
 
-    XM_NVML_MODULE=xmanager.testing.nvml XM_NVML_DOUBLE=/tmp/gpus.json python launcher.py
+    XM_NVML_MODULE=xmanager.testing.nvml XM_NVML_DOUBLE=gpus.json python launcher.py
 
 The file is read at every question, by every process, so a test changes what is seen by writing it anew (`put`):
 

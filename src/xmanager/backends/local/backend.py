@@ -254,7 +254,7 @@ class LocalBackend:
                 if name not in known:
                     all_ready[name] = prepare(command, self._environ)
             peak = own_peak()
-            lease = locks.hold(self._ledger().holders, unit.key)
+            lease = self._lease(unit)
             for task in unit.tasks:
                 name = task.name
                 if name in all_ready:
@@ -304,6 +304,14 @@ class LocalBackend:
             explain_end(run)
             self._endings.sweep(run, is_leased=self._is_leased(unit))
         return run
+
+    def _lease(self, unit: Unit) -> int:
+        """A descriptor that holds the unit's lease for whoever has it open."""
+        try:
+            return locks.hold(self._ledger().holders, unit.key)
+        except FileNotFoundError:  # The ledger was removed: those who are alive meet in a new one.
+            self._place = None
+            return locks.hold(self._ledger().holders, unit.key)
 
     def _is_leased(self, unit: Unit) -> bool:
         """Some process of the unit lives, wherever it went; but for those that closed what they inherited."""

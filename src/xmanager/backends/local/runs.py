@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from xmanager.backend import Observation, Task, TaskObservation, Unit
+from xmanager.backend import DEFAULT_GRACE, Observation, Task, TaskObservation, Unit
 from xmanager.backends.local.processes import (
     Owner,
     Process,
@@ -26,7 +26,6 @@ from xmanager.backends.local.processes import (
 from xmanager.backends.local.signals import Watch
 from xmanager.runner.record import Ending, Record, read_record
 
-DEFAULT_GRACE = 10.0
 _RUNNING = TaskObservation('running')
 
 
