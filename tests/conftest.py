@@ -29,6 +29,8 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _ledger(ledgers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has this host to itself: else units of other tests would keep its CPUs."""
-    monkeypatch.setenv('XM_LOCAL_LEDGER', str(ledgers / f'{os.getpid()}-{next(_numbers)}'))
+def _home_and_ledger(ledgers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a home of its own, and this host to itself: else units of other tests would keep its CPUs."""
+    name = f'{os.getpid()}-{next(_numbers)}'
+    monkeypatch.setenv('XM_LOCAL_LEDGER', str(ledgers / name))
+    monkeypatch.setenv('XM_HOME', str(ledgers / f'{name}-home'))

@@ -29,9 +29,9 @@ class Task:
     `env` holds what the user set, by value; `secrets` maps a variable to the name under which the supervisor's own
     environment has its value. `requirements` are amounts by lower-case resource name (`cpu` in cores, `ram` in bytes,
     `local_gpu` in devices, less than 1 for a share of one), empty when nothing was stated. `options` are the
-    executor's settings as JSON values. The back end keeps to `timeout` (how long the task may run), `grace` (from TERM
-    to KILL) and `warn_before` (so long before its timeout the task is sent `warn_signal`, by name, once), all in
-    seconds; the supervisor to `max_restarts`, `restart_on` and `backoff`.
+    executor's settings as JSON values, `executable` what packaging has fixed. The back end keeps to `timeout` (how
+    long the task may run), `grace` (from TERM to KILL) and `warn_before` (so long before its timeout the task is sent
+    `warn_signal`, by name, once), all in seconds; the supervisor to `max_restarts`, `restart_on` and `backoff`.
     """
 
     name: str
@@ -43,6 +43,14 @@ class Task:
     requirements: Mapping[str, float] = attrs.field(factory=dict)
     options: Mapping[str, Any] = attrs.field(factory=dict)
     executable: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def image(self) -> str:
+        """The image in which it runs, by the name that fixes its content; '' for a process of the machine itself.
+
+        Then `argv` are the arguments of the image's entry point, and `cwd` is '' for the image's own.
+        """
+        return str(self.executable.get('image', ''))
 
 
 @attrs.frozen

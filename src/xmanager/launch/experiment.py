@@ -26,6 +26,7 @@ from xmanager.store import (
     STOPPED,
     WORK,
     ExperimentRecord,
+    Home,
     NewUnit,
     Store,
     UnitRecord,
@@ -78,7 +79,9 @@ class RecordedExperiment(Experiment):
 
     @classmethod
     def _package(cls, packageables: Sequence[Packageable]) -> list[Executable]:
-        return packaging.package(packageables)
+        environ = dict(os.environ)
+        settings.export(environ)
+        return packaging.package(packageables, packaging.Workshop(Home.locate().path, environ))
 
     # Adding.
 

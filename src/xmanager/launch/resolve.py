@@ -9,6 +9,7 @@ from typing import Any
 
 from xmanager.backend import Task
 from xmanager.errors import ExecutorError
+from xmanager.packaging import Packaged
 from xmanager.store import masking
 from xmanager.xm.arguments import SequentialArgs, merge_args
 from xmanager.xm.environment import Secret, env_strings
@@ -82,26 +83,34 @@ def _executor(job: Job) -> Executor:
 
 
 def _task(job: Job, executor: Any) -> Task:
-    executable: Any = job.executable
-    if not hasattr(executable, 'path'):
+    executable = job.executable
+    if not isinstance(executable, Packaged):
         raise ExecutorError(
             f'{type(executor).__name__} cannot run the executable {executable.name!r} '
             f'({type(executable).__name__}). Package it by experiment.package([…]) for this executor.'
         )
-    environment = env_strings({**executable.env_vars, **job.env_vars})
+    environment = env_strings({**executable.env, **executable.env_vars, **job.env_vars})
     values = {name: value for name, value in environment.items() if isinstance(value, str)}
     _warn_of_plain_secrets(values)
     return Task(
         name=job.name,
         full_name='',
-        argv=(executable.path, *merge_args(executable.args, job.args).to_argv()),
-        cwd=os.path.abspath(executor.cwd) if executor.cwd else os.getcwd(),
+        argv=(*executable.command, *merge_args(executable.args, job.args).to_argv()),
+        cwd=_cwd(executable, executor),
         env=values,
         secrets=_secrets(environment),
         requirements=_requirements(executor),
         options=executor.options(),
-        executable=executable.facts(),
+        executable=dict(executable.facts),
     )
+
+
+def _cwd(executable: Packaged, executor: Any) -> str:
+    if 'image' in executable.facts:  # A path in the image.
+        return str(executor.cwd or '')
+    if executor.cwd:
+        return str(os.path.abspath(executor.cwd))
+    return executable.cwd or os.getcwd()
 
 
 def _requirements(executor: Any) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xmanager.packaging.binary import PackagedBinary
 from xmanager.packaging.package import package
+from xmanager.packaging.packaged import Packaged
+from xmanager.packaging.workshop import Workshop
 
-__all__ = ['PackagedBinary', 'package']
+__all__ = ['Packaged', 'Workshop', 'package']

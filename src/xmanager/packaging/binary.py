@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
-
-import attrs
 
 from xmanager.errors import PackagingError
-from xmanager.xm.arguments import SequentialArgs, UserArgs
-from xmanager.xm.executables import Binary, Executable
+from xmanager.packaging.packaged import Packaged
+from xmanager.packaging.workshop import Workshop
+from xmanager.xm.executables import Binary
 from xmanager.xm.launch_script import resolve_launch_path
 from xmanager.xm.packageables import Packageable
 
 
-@attrs.define(slots=False)
-class PackagedBinary(Executable):
-    """A program on this machine: its absolute path, and what the packageable adds to every job."""
-
-    path: str = ''
-    args: UserArgs = attrs.field(factory=SequentialArgs)
-    env_vars: Mapping[str, Any] = attrs.field(factory=dict)
-
-    def facts(self) -> dict[str, Any]:
-        """What is recorded of the executable, as JSON values. `modified` is seconds since the epoch."""
-        status = os.stat(self.path)
-        return {
-            'kind': 'binary',
-            'name': self.name,
-            'path': self.path,
-            'bytes': status.st_size,
-            'modified': status.st_mtime,
-        }
-
-
-def package_binary(packageable: Packageable) -> PackagedBinary:
+def package_binary(packageable: Packageable, workshop: Workshop) -> Packaged:
     """Checks that the program is there and may be executed. Raises PackagingError."""
     spec = packageable.executable_spec
     assert isinstance(spec, Binary)
@@ -46,8 +23,19 @@ def package_binary(packageable: Packageable) -> PackagedBinary:
             f'xm.binary(path={spec.path!r}): no kind of xm.BinaryDependency can be packaged here. '
             'Leave dependencies out and name the files in args.'
         )
-    return PackagedBinary(
-        name=spec.name, path=path, args=packageable.args, env_vars=packageable.env_vars
+    status = os.stat(path)
+    return Packaged(
+        name=spec.name,
+        command=(path,),
+        facts={
+            'kind': 'binary',
+            'name': spec.name,
+            'path': path,
+            'bytes': status.st_size,
+            'modified': status.st_mtime,
+        },
+        args=packageable.args,
+        env_vars=packageable.env_vars,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from xmanager.errors import PackagingError
-from xmanager.packaging.binary import package_binary
+from xmanager.packaging.workshop import Workshop
 from xmanager.xm.executables import (
     BazelBinary,
     BazelContainer,
@@ -15,54 +16,59 @@ from xmanager.xm.executables import (
     Dockerfile,
     Executable,
     PythonContainer,
+    PythonPackage,
 )
 from xmanager.xm.packageables import Packageable
 
-_PACKAGERS: Final[Mapping[type, Callable[[Packageable], Executable]]] = {Binary: package_binary}
+Packager = Callable[[Packageable, Workshop], Executable]
 
-_ENGINES: Final = {
-    'vertex': 'a client of Vertex AI and a container builder',
-    'kubernetes': 'a client of Kubernetes and a container builder',
+# The module beside this one that packages a kind, and the function in it: loaded when it is first needed.
+_PACKAGERS: Final[Mapping[type, tuple[str, str]]] = {
+    Binary: ('binary', 'package_binary'),
+    PythonPackage: ('python_package', 'package_python'),
+    Container: ('container', 'package_container'),
+    Dockerfile: ('dockerfile', 'package_dockerfile'),
+    PythonContainer: ('python_container', 'package_python_container'),
+    BazelBinary: ('bazel', 'package_bazel_binary'),
+    BazelContainer: ('bazel', 'package_bazel_container'),
 }
 
-_CONTAINERS: Final = (Container, Dockerfile, PythonContainer, BazelContainer)
+_ENGINES: Final = {
+    'vertex': 'a client of Vertex AI',
+    'kubernetes': 'a client of Kubernetes',
+}
 
 
-def package(packageables: Sequence[Packageable]) -> list[Executable]:
+def package(packageables: Sequence[Packageable], workshop: Workshop) -> list[Executable]:
     """Packages all of them; the order is kept. Raises PackagingError, with nothing launched."""
-    for packageable in packageables:
-        _check(packageable)
+    packagers = [_packager(packageable) for packageable in packageables]
     if len(packageables) < 2:
-        return [_PACKAGERS[type(p.executable_spec)](p) for p in packageables]
+        return [
+            packager(one, workshop) for packager, one in zip(packagers, packageables, strict=True)
+        ]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor() as executor:
-        return list(executor.map(lambda p: _PACKAGERS[type(p.executable_spec)](p), packageables))
+        return list(
+            executor.map(lambda packager, one: packager(one, workshop), packagers, packageables)
+        )
 
 
-def _check(packageable: Packageable) -> None:
+def _packager(packageable: Packageable) -> Packager:
     spec: Any = packageable.executable_spec
     where = getattr(packageable.executor_spec, 'backend', '')
     if where != 'local':
         raise PackagingError(
             f"{spec.name!r} can't be packaged: {_what_is_missing(packageable, where)}"
         )
-    if type(spec) in _PACKAGERS:
-        return
-    if isinstance(spec, _CONTAINERS):
+    if type(spec) not in _PACKAGERS:
         raise PackagingError(
-            f'{type(spec).__name__} {spec.name!r} needs a container engine, which this version does not drive. '
-            'Use xm.binary(path=…), with the interpreter as the path for Python code.'
+            f'{type(spec).__name__} is no executable specification that can be packaged here. '
+            'Use one of those in xm: xm.binary(…) runs on this machine.'
         )
-    if isinstance(spec, BazelBinary):
-        raise PackagingError(
-            f'BazelBinary {spec.label!r} needs Bazel, which this version does not call. '
-            'Build it by `bazel build` and use xm.binary(path=…) with the output.'
-        )
-    raise PackagingError(
-        f'{type(spec).__name__} is no executable specification that can be packaged here. '
-        'Use one of those in xm: xm.binary(…) runs on this machine.'
-    )
+    module, name = _PACKAGERS[type(spec)]
+    packager: Packager = getattr(importlib.import_module(f'xmanager.packaging.{module}'), name)
+    return packager
 
 
 def _what_is_missing(packageable: Packageable, backend: str) -> str:

@@ -33,6 +33,7 @@ from xmanager.xm.executables import (
     ExecutorSpec,
     ModuleName,
     PythonContainer,
+    PythonPackage,
 )
 from xmanager.xm.experiment import Experiment, run_in_asyncio_loop
 from xmanager.xm.experiment_context import DebugInterrupt
@@ -62,6 +63,7 @@ from xmanager.xm.packageables import (
     container,
     dockerfile_container,
     python_container,
+    python_package,
 )
 from xmanager.xm.resource_types import (
     AcceleratorType,
@@ -135,6 +137,7 @@ __all__ = [
     'Packageable',
     'PiB',
     'PythonContainer',
+    'PythonPackage',
     'ReloadError',
     'ResourceDict',
     'ResourceQuantity',
@@ -160,6 +163,7 @@ __all__ = [
     'job_operators',
     'merge_args',
     'python_container',
+    'python_package',
     'run_in_asyncio_loop',
     'vCPU',
 ]

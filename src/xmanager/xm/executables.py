@@ -65,7 +65,10 @@ class ModuleName(NamedTuple):
 
 
 class CommandList(NamedTuple):
-    """An entry point: shell commands in their order; the last is followed by the job's arguments."""
+    """An entry point: lines of shell in their order, which get the job's arguments as `"$@"`.
+
+    The last line is followed by them, unless it ends with `$@` or `"$@"` already.
+    """
 
     commands: list[str]
 
@@ -79,7 +82,7 @@ def _as_list(values: Iterable[Any]) -> list[Any]:
 def _check_entrypoint(spec: object, attribute: object, entrypoint: Any) -> None:
     if not isinstance(entrypoint, ModuleName | CommandList):
         raise TypeError(
-            f"PythonContainer(entrypoint={entrypoint!r}): expected xm.ModuleName('package.module') "
+            f"{type(spec).__name__}(entrypoint={entrypoint!r}): expected xm.ModuleName('package.module') "
             "or xm.CommandList(['command', …])."
         )
 
@@ -145,6 +148,26 @@ class PythonContainer(ExecutableSpec):
         default=None, converter=attrs.converters.optional(_as_list)
     )
     use_deep_module: bool = False
+
+    @property
+    def name(self) -> str:
+        return name_from_path(self.path)
+
+
+@attrs.frozen(slots=False)
+class PythonPackage(ExecutableSpec):
+    """A directory of Python code that runs without a container, as it was when it was packaged.
+
+    `path` and `environment` are relative to the launch script. `environment` is a lock file (`uv.lock`, `pylock.toml`
+    or `requirements.txt`) from which the environment is made that it runs in, once for all who name the same; None
+    means the interpreter of the launcher. It starts in (the kept copy of) `path`, which is importable.
+    """
+
+    path: str = attrs.field(default='.', converter=resolve_launch_path)
+    entrypoint: ModuleName | CommandList = attrs.field(kw_only=True, validator=_check_entrypoint)
+    environment: str | None = attrs.field(
+        default=None, converter=attrs.converters.optional(resolve_launch_path)
+    )
 
     @property
     def name(self) -> str:

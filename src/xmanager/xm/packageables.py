@@ -108,3 +108,17 @@ def python_container(
         entrypoint, path, base_image, docker_instructions, use_deep_module
     )
     return Packageable(spec, executor_spec, args, env_vars)
+
+
+def python_package(
+    executor_spec: ExecutorSpec,
+    path: str = '.',
+    *,
+    entrypoint: executables.ModuleName | executables.CommandList,
+    environment: str | None = None,
+    args: UserArgs | None = None,
+    env_vars: Mapping[str, Any] = _NO_ENV_VARS,
+) -> Packageable:
+    """A directory of Python code that runs without a container; see `xm.PythonPackage`."""
+    spec = executables.PythonPackage(path=path, entrypoint=entrypoint, environment=environment)
+    return Packageable(spec, executor_spec, args, env_vars)

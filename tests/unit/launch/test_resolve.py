@@ -4,8 +4,9 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+from tests.packaging import package
 
-from xmanager import packaging, xm, xm_local
+from xmanager import xm, xm_local
 from xmanager.backend import Task
 from xmanager.errors import ExecutorError
 from xmanager.launch.resolve import check_names, recorded, resolve
@@ -27,7 +28,7 @@ class Elsewhere(Executor):
 
 def binary(**facts):
     packageable = xm.binary(xm_local.Local.Spec(), path='/bin/echo', **facts)
-    [executable] = packaging.package([packageable])
+    [executable] = package(packageable)
     return executable
 
 

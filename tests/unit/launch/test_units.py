@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+from tests.packaging import package
 from tests.unit.launch.conftest import in_time
 
-from xmanager import packaging, xm, xm_local
+from xmanager import xm, xm_local
 from xmanager.backend import TaskObservation
 from xmanager.errors import (
     ExecutorError,
@@ -51,7 +52,7 @@ def experiment(lab, monkeypatch):
 
 @pytest.fixture
 def program():
-    [executable] = packaging.package([xm.binary(xm_local.Local.Spec(), path='/bin/echo')])
+    [executable] = package(xm.binary(xm_local.Local.Spec(), path='/bin/echo'))
     return executable
 
 

@@ -3,8 +3,9 @@
 import inspect
 
 import pytest
+from tests.packaging import package
 
-from xmanager import packaging, xm, xm_local
+from xmanager import xm, xm_local
 from xmanager.errors import PackagingError, UsageError
 
 PARAMETERS = {
@@ -54,12 +55,12 @@ def test_requirements_of_another_kind_are_refused(executor):
 def test_packaging_says_what_the_executor_needs_and_what_runs_here(name):
     spec = getattr(xm_local, name).Spec()
     with pytest.raises(PackagingError, match=rf'xm_local\.{name} needs .*xm_local\.Local\(\)'):
-        packaging.package([xm.binary(spec, '/bin/true')])
+        package(xm.binary(spec, '/bin/true'))
 
 
 def test_packaging_for_a_strangers_executor_says_what_to_package_for():
     with pytest.raises(PackagingError, match=r'ExecutorSpec .*xm_local\.Local\.Spec\(\)'):
-        packaging.package([xm.binary(xm.ExecutorSpec(), '/bin/true')])
+        package(xm.binary(xm.ExecutorSpec(), '/bin/true'))
 
 
 def test_the_bucket_is_read_from_the_environment(monkeypatch):

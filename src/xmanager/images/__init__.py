@@ -1,0 +1,1 @@
+"""Container images without an engine: layers, manifests, layouts on disk, registries."""

@@ -1,0 +1,1 @@
+"""Immutable trees of files, stored by content: take, store, materialise. Knows no experiment."""
