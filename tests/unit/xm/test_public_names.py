@@ -62,6 +62,7 @@ NAMES = [
     'Packageable',
     'PiB',
     'PythonContainer',
+    'PythonPackage',
     'ReloadError',
     'ResourceDict',
     'ResourceQuantity',
@@ -88,6 +89,7 @@ NAMES = [
     'job_operators',
     'merge_args',
     'python_container',
+    'python_package',
     'run_in_asyncio_loop',
     'vCPU',
 ]
