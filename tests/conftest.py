@@ -6,9 +6,23 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.engines.bazel_workspace import bazel
+from tests.engines.containers import base_image, docker, podman, podman_image
+from tests.engines.registry import password_registry, registry, token_registry
 from tests.engines.servers import mariadb, postgresql
 
-__all__ = ['mariadb', 'postgresql']
+__all__ = [
+    'base_image',
+    'bazel',
+    'docker',
+    'mariadb',
+    'password_registry',
+    'podman',
+    'podman_image',
+    'postgresql',
+    'registry',
+    'token_registry',
+]
 
 # What a developer's own experiments are recorded in is none of the tests' business.
 for _variable in ('XM_DATABASE_URL', 'XM_DB_YAML_CONFIG_PATH'):

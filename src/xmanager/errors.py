@@ -3,6 +3,7 @@
     XManagerError
     ├── UsageError                          the script asks for something that makes no sense
     ├── PackagingError                      an executable could not be built or fetched
+    │   └── EngineError                     a container engine can't be used, or refused something
     ├── ExecutorError (ValueError)          a request that can never be met, or a missing secret
     ├── InvalidTpuTopologyError (ValueError)
     ├── StoreError                          the database could not be read or written
@@ -32,6 +33,17 @@ class UsageError(XManagerError):
 
 class PackagingError(XManagerError):
     """An executable could not be built or fetched."""
+
+
+class EngineError(PackagingError):
+    """No container engine can be used, or it refused what it was asked for.
+
+    `status` is the HTTP status with which it refused; 0 if it did not answer.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ExecutorError(XManagerError, ValueError):

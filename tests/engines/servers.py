@@ -235,7 +235,11 @@ SERVERS: Final[dict[str, type[Server]]] = {
 
 def need(name: str) -> None:
     """Skips the test if this server isn't installed, unless XM_TEST_REQUIRE names it."""
-    lacking = SERVERS[name].lacks()
+    require(name, SERVERS[name].lacks())
+
+
+def require(name: str, lacking: str) -> None:
+    """Skips the test for what this machine lacks, if anything, unless XM_TEST_REQUIRE names the engine."""
     if lacking and name in os.environ.get('XM_TEST_REQUIRE', '').split(','):
         pytest.fail(f'XM_TEST_REQUIRE names {name}, but this machine lacks {lacking}')
     if lacking:

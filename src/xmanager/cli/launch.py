@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import click
 
 from xmanager.cli import failures
 
 
+class _Command(click.Command):
+    """A command whose help ends with our flags."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from xmanager.launch import flag_help
+
+        super().format_options(ctx, formatter)
+        with formatter.section('Flags of ours'):
+            formatter.write_dl(flag_help.rows())
+
+
 @click.command(
+    cls=_Command,
     context_settings={'ignore_unknown_options': True, 'allow_interspersed_args': False},
     epilog="""\b
 Examples:
   xmanager launch launcher.py
   xmanager launch launcher.py -- --learning_rate=0.1
   xmanager launch launcher.py -- --xm_detach
+  xmanager launch launcher.py -- --xm_dry_run    (only say what would run)
   xmanager launch launcher.py -- --help    (the script's own flags)
 """,
 )
@@ -27,13 +41,15 @@ def command(file: str, flags: tuple[str, ...]) -> int:
     Prints what the jobs print, a line for each unit as it ends, and a summary. Exits with 0 only if all work units
     have completed. The first Ctrl-C stops the units and waits for them, the second leaves at once. Units go on if
     the launcher dies in any other way; --xm_detach leaves as soon as all are added.
-
-    Flags of ours: --xm_detach, --xm_local_resources=cpu=8,ram=16GiB,local_gpu=2 (what this machine shall be taken
-    to have).
     """
+    path, argv = _split([file, *flags])
+    return run(path, argv)
+
+
+def run(path: str, argv: Sequence[str]) -> int:
+    """Runs a launch script and says what went wrong in it; returns the exit code."""
     from xmanager.launch.script import ScriptFailed, run_script
 
-    path, argv = _split([file, *flags])
     try:
         return run_script(path, argv)
     except ScriptFailed as failure:

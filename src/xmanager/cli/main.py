@@ -15,6 +15,7 @@ from xmanager.cli import failures
 # Command: its one line in `xmanager --help`, so that showing the list loads no command.
 COMMANDS: Final = {
     'launch': 'Run a launch script.',
+    'package': 'Package what a launch script asks for; or say what would run.',
     'list': 'List experiments, the newest first.',
     'show': 'Show an experiment and its units, or a unit and its jobs.',
     'queue': 'Tell who waits, for what, and who has it.',
@@ -27,8 +28,10 @@ COMMANDS: Final = {
     'resume': 'Let the units of paused experiments start again.',
     'where': 'Print the folder of an experiment, a unit or a job.',
     'delete': 'Delete experiments with all that they have written.',
+    'snapshot': 'List, show, restore and remove snapshots of code.',
     'supervise': 'Start a supervisor where one is needed.',
     'notify': 'Tell a command or a webhook of experiments or units.',
+    'gc': 'Remove what units left behind and what packaging made long ago.',
     'doctor': 'Check this machine, the home and the database.',
     'completion': 'Print the script that makes a shell complete commands.',
 }
@@ -44,6 +47,8 @@ _SYNONYMS: Final = {
     'log': 'logs',
     'tail': 'logs',
     'run': 'launch',
+    'build': 'package',
+    'plan': 'package',
     'kill': 'stop',
     'cancel': 'stop',
     'retry': 'restart',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from click.shell_completion import CompletionItem
 from xmanager.cli import address
 
 _OFFERED = 50
+_AGE_SECONDS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
+_AGE = re.compile(r'([0-9]{1,6})([mhdw])', re.ASCII)
 
 
 Function = TypeVar('Function', bound=Callable[..., Any])
@@ -31,6 +34,22 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # Generic only from cli
         if not is_number or int(value) < self.least:
             self.fail(f'{value!r} is no whole number from {self.least} on', param, ctx)
         return int(value)
+
+
+class Age(click.ParamType):  # type: ignore[type-arg]  # Generic only from click 8.4 on.
+    """`30d`, `12h`, `90m`, `2w`, as seconds."""
+
+    name = 'AGE'
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        match = _AGE.fullmatch(value)
+        if match is None:
+            self.fail(f'{value!r} is no age: write 30d, 12h, 90m or 2w', param, ctx)
+        return float(int(match[1]) * _AGE_SECONDS[match[2]])
 
 
 class AddressType(click.ParamType):  # type: ignore[type-arg]

@@ -64,17 +64,6 @@ def iso(at: float | None) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec='milliseconds')[:-6] + 'Z'
 
 
-def size(amount: float | None) -> str:
-    """Bytes: `512 B`, `1.5 KiB`, `12 GiB`; empty when unknown."""
-    if amount is None:
-        return ''
-    for unit in ('B', 'KiB', 'MiB', 'GiB', 'TiB'):
-        if abs(amount) < 1024 or unit == 'TiB':
-            break
-        amount /= 1024
-    return f'{amount:.0f} {unit}' if unit == 'B' or amount >= 10 else f'{amount:.1f} {unit}'
-
-
 def states(counts: Mapping[str, int]) -> str:
     """`10 completed, 2 failed`."""
     return ', '.join(f'{counts[state]:,} {state}' for state in ORDER if counts.get(state))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import attrs
-
-from xmanager import packaging
-from xmanager.backend import Backend, Task
-from xmanager.backends import load
-from xmanager.launch import settings
+from xmanager.backend import Task
+from xmanager.launch import planning, settings
 from xmanager.launch.follow import Follower, Watcher
-from xmanager.launch.resolve import check_names, recorded, resolve
+from xmanager.launch.resolve import recorded
+from xmanager.launch.resolving import ResolvingExperiment
 from xmanager.launch.terminal import Terminal
 from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, error_of, new_unit_facts
 from xmanager.launch.wake import Guard, keep_settings, wake
@@ -26,24 +23,18 @@ from xmanager.store import (
     STOPPED,
     WORK,
     ExperimentRecord,
-    Home,
     NewUnit,
     Store,
     UnitRecord,
 )
 from xmanager.store.presence import Lock, Presence
-from xmanager.xm.executables import Executable
-from xmanager.xm.experiment import Experiment, refuse_job_config
 from xmanager.xm.experiment_unit import ExperimentUnit
-from xmanager.xm.job_operators import populate_job_names
-from xmanager.xm.jobs import JobConfig, JobType
-from xmanager.xm.packageables import Packageable
-from xmanager.xm.roles import AuxiliaryUnitRole, ExperimentUnitRole
+from xmanager.xm.roles import ExperimentUnitRole
 
 _INTERRUPTED = 'Ctrl-C at the launcher'
 
 
-class RecordedExperiment(Experiment):
+class RecordedExperiment(ResolvingExperiment):
     """An experiment in the store: what `create_experiment` and `get_experiment` return."""
 
     def __init__(self, store: Store, record: ExperimentRecord) -> None:
@@ -51,7 +42,6 @@ class RecordedExperiment(Experiment):
         self.store = store
         self._record = record
         self._added = sum(store.counts(record.id, WORK).values())
-        self._backends: dict[str, Backend] = {}
         self._followers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Follower] = (
             weakref.WeakKeyDictionary()
         )
@@ -77,40 +67,7 @@ class RecordedExperiment(Experiment):
         units = [RecordedUnit.of(self, record, is_new=False) for record in records]
         return {unit.work_unit_id: unit for unit in units if isinstance(unit, RecordedWorkUnit)}
 
-    @classmethod
-    def _package(cls, packageables: Sequence[Packageable]) -> list[Executable]:
-        environ = dict(os.environ)
-        settings.export(environ)
-        return packaging.package(packageables, packaging.Workshop(Home.locate().path, environ))
-
     # Adding.
-
-    def _prepare_job(self, job: JobType, role: ExperimentUnitRole) -> tuple[str, tuple[Task, ...]]:
-        if isinstance(job, JobConfig):
-            raise refuse_job_config(job)
-        return self.resolve_for(job, role)
-
-    def resolve_for(
-        self, job: JobType, role: ExperimentUnitRole, beside: Sequence[Task] = ()
-    ) -> tuple[str, tuple[Task, ...]]:
-        """The back end and the tasks of a job; raises ExecutorError if they can never run.
-
-        `job` is nobody else's: its jobs are given their names. `beside` are the tasks that the unit has already.
-        """
-        populate_job_names(job)
-        backend, tasks = resolve(job)
-        if isinstance(role, AuxiliaryUnitRole):
-            tasks = tuple(_beside_the_work(task) for task in tasks)
-        check_names([*beside, *tasks])
-        self._backend(backend).check([*beside, *tasks])
-        return backend, tasks
-
-    def _backend(self, name: str) -> Backend:
-        if name not in self._backends:
-            environ = dict(os.environ)
-            settings.export(environ)
-            self._backends[name] = load(name, environ)
-        return self._backends[name]
 
     async def _create_unit(
         self,
@@ -141,6 +98,7 @@ class RecordedExperiment(Experiment):
     # The context.
 
     def _entered(self) -> None:
+        planning.refuse(f'add to experiment {self.experiment_id}')
         settings.export(os.environ)
         self._check_notify()
         keep_settings(self.store.home, self.experiment_id)
@@ -179,6 +137,7 @@ class RecordedExperiment(Experiment):
 
     def request_stop(self, unit_ids: list[int], message: str, outcome: str = STOPPED) -> None:
         """Asks the supervisor to stop these units."""
+        planning.refuse(f'stop units of experiment {self.experiment_id}')
         self.store.request(
             self.experiment_id,
             unit_ids,
@@ -312,8 +271,3 @@ class Session:
             for record in records
             if record.kind == WORK and record.id not in self.noted and not self._interrupted
         ]
-
-
-def _beside_the_work(task: Task) -> Task:
-    """An auxiliary job that states no CPUs takes none of the work's."""
-    return attrs.evolve(task, requirements={'cpu': 0.0, **task.requirements})

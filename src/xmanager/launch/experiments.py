@@ -8,9 +8,10 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 from xmanager.errors import UsageError
-from xmanager.launch import settings
+from xmanager.launch import planning, settings
 from xmanager.launch.experiment import RecordedExperiment
 from xmanager.launch.settings import define_absl_flags
 from xmanager.store import Home, NewExperiment, Store
@@ -23,12 +24,20 @@ define_absl_flags()
 def create_experiment(experiment_title: str) -> RecordedExperiment:
     """Creates an experiment and records it; its context (`with`) is where units are added.
 
+    In a dry run nothing is recorded, and what is added is only looked at; see `planned.PlannedExperiment`.
+
     Raises UsageError for a title that is not a text and for settings that name no database, StoreError if the
     database can't be written.
     """
     if not isinstance(experiment_title, str):
         raise UsageError(f'create_experiment({experiment_title!r}): the title must be a text.')
     define_absl_flags()
+    plan = planning.current()
+    if plan is not None:
+        from xmanager.launch.planned import PlannedExperiment
+
+        # Typed as what a launch gets: that is what scripts are written for.
+        return cast(RecordedExperiment, PlannedExperiment(plan, experiment_title))
     store = _store()
     return RecordedExperiment(store, store.create_experiment(_facts(experiment_title)))
 

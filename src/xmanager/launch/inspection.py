@@ -77,10 +77,7 @@ def _memory(capacity: Capacity) -> Finding:
 
 def engines(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Programs that build images or run units elsewhere; none of them is needed to run local programs."""
-    yield _engine(
-        environ, 'docker', 'docker', 'https://docs.docker.com/engine/install', _docker_trouble
-    )
-    yield _engine(environ, 'podman', 'podman', 'https://podman.io/docs/installation')
+    yield containers(environ)
     yield _engine(environ, 'slurm', 'sbatch', 'run xmanager on a login node of the cluster')
     yield _engine(
         environ,
@@ -89,6 +86,25 @@ def engines(environ: Mapping[str, str]) -> Iterator[Finding]:
         'https://kubernetes.io/docs/tasks/tools',
         _kubernetes_trouble,
     )
+
+
+def containers(environ: Mapping[str, str]) -> Finding:
+    """The container engine in which jobs with an image run."""
+    from xmanager.containers import EngineError, find_engine
+
+    try:
+        engine = find_engine(environ)
+    except EngineError as error:
+        advice = 'only if you need it: https://docs.docker.com/engine/install'
+        return Finding('containers', MISSING, str(error), advice)
+    facts = {
+        'engine': engine.kind,
+        'version': engine.version,
+        'api': engine.api_version,
+        'url': engine.url,
+    }
+    name = engine.kind.capitalize()
+    return Finding('containers', OK, f'{name} {engine.version} at {engine.url}', facts=facts)
 
 
 def _engine(
@@ -108,17 +124,6 @@ def _engine(
     if wrong:
         return Finding(topic, WARN, f'{path}, but {wrong}', advice, facts)
     return Finding(topic, OK, path, facts=facts)
-
-
-def _docker_trouble(environ: Mapping[str, str]) -> tuple[str, str]:
-    socket = Path('/var/run/docker.sock')
-    if environ.get('DOCKER_HOST') or environ.get('DOCKER_CONTEXT'):
-        return '', ''
-    if not socket.exists():
-        return f'there is no {socket}: its daemon is not running', 'sudo systemctl start docker'
-    if not os.access(socket, os.R_OK | os.W_OK):
-        return f'{socket} is not yours to use', 'sudo usermod -aG docker "$USER", then log in anew'
-    return '', ''
 
 
 def _kubernetes_trouble(environ: Mapping[str, str]) -> tuple[str, str]:

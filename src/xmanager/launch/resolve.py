@@ -106,7 +106,9 @@ def _task(job: Job, executor: Any) -> Task:
 
 
 def _cwd(executable: Packaged, executor: Any) -> str:
-    if 'image' in executable.facts:  # A path in the image.
+    if (
+        executable.facts.get('kind') == 'image'
+    ):  # A path in the image, which a dry run does not make.
         return str(executor.cwd or '')
     if executor.cwd:
         return str(os.path.abspath(executor.cwd))

@@ -38,6 +38,8 @@ def run_script(path: str, argv: Sequence[str]) -> int:
         more, rest = settings.take_flags(rest[1:])
         ours |= more
     _refuse_misspelt(rest, script.text)
+    if rest in (['--help'], ['-h']) and _helped(script):
+        return 0
     os.environ.update(ours)
     try:
         status = _execute(script, rest)
@@ -58,6 +60,7 @@ class _Script:
 
     path: str
     text: str
+    tree: ast.AST
     code: types.CodeType
     has_guard: bool
 
@@ -92,9 +95,18 @@ def _read(path: str) -> _Script:
         ) from error
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}.') from error
-    return _Script(
-        path, source.decode(errors='replace'), code, any(map(_compares_name, ast.walk(tree)))
-    )
+    has_guard = any(map(_compares_name, ast.walk(tree)))
+    return _Script(path, source.decode(errors='replace'), tree, code, has_guard)
+
+
+def _helped(script: _Script) -> bool:
+    """Tells of our flags if the script takes none of its own, so that asking for help doesn't launch it."""
+    from xmanager.launch import flag_help
+
+    if not flag_help.takes_none(script.tree, script.text):
+        return False
+    print(flag_help.text(script.path))
+    return True
 
 
 def _compares_name(node: ast.AST) -> bool:
@@ -178,7 +190,7 @@ def _machinery() -> tuple[str, ...]:
 
     ours = str(Path(__file__).resolve().parents[1])
     installed = [sysconfig.get_path(kind) for kind in ('stdlib', 'purelib', 'platlib')]
-    return ('<frozen ', *(folder + os.sep for folder in (ours, *installed)))
+    return ('<frozen ', '<attrs generated ', *(folder + os.sep for folder in (ours, *installed)))
 
 
 def _named(error: BaseException) -> str:

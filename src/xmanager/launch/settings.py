@@ -49,6 +49,7 @@ class Setting:
 
 _ALL: Final = (
     Setting('detach', False, 'Return once all units are added; they run on behind.'),
+    Setting('dry_run', False, 'Print what would run; make, record and start nothing.'),
     Setting(
         'local_resources', '', "Override what this machine has: 'cpu=8,ram=16GiB,local_gpu=4'."
     ),
@@ -57,6 +58,13 @@ _ALL: Final = (
     ),
     Setting('local_gpus_ignore_others', False, 'Use GPUs on which processes of others run, too.'),
     Setting('launch_script', '', 'The launch script, for paths that are relative to it.'),
+    Setting(
+        'snapshot_max_file', '', "Largest file that a snapshot takes: '500MiB'; 100MiB unless set."
+    ),
+    Setting('snapshot_max_total', '', "Largest snapshot: '5GiB'; 1GiB unless set."),
+    Setting(
+        'snapshot_allow', '', 'Paths that snapshots take whatever their size or content, PATH,….'
+    ),
     Setting('build_image_locally', True, 'Build images on this machine.'),
     Setting('use_docker_command', True, 'Build images by the docker command.'),
     Setting('show_docker_command_progress', False, 'Show the output of docker builds.'),
@@ -74,6 +82,11 @@ _ALL: Final = (
     Setting('db_yaml_config_path', '', 'YAML file that says which database to use.'),
     Setting('upgrade_db', False, 'Accepted for old scripts; the database is upgraded when needed.'),
     Setting('bazel_command', 'bazel', 'The Bazel to run.'),
+    Setting(
+        'binary_max_kept',
+        '128MiB',
+        'Larger programs are not copied, only checked before they start.',
+    ),
     Setting('use_multiplexer', False, 'Accepted for old scripts; see `xmanager logs -f`.'),
     Setting('open_multiplexer_window', False, 'Accepted for old scripts; see `xmanager logs -f`.'),
     Setting('subprocess_docker_impl', False, 'Accepted for old scripts.'),

@@ -50,6 +50,9 @@ def read_record(path: str | Path) -> Record | None:
         return None
     # What has no newline yet is still being written.
     lines = text.split('\n')[:-1]
+    # What goes on under another runner after the first was killed has a line of each; the last one counts.
+    last = max((i for i, line in enumerate(lines) if line.startswith('started ')), default=0)
+    lines = lines[last:]
     match lines[0].split() if lines else []:
         case ['started', attempt, pid, *boot] if attempt.isdecimal() and pid.isdecimal():
             started = (int(attempt), int(pid), written_at, ''.join(boot))

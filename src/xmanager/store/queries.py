@@ -284,6 +284,19 @@ def open_requests(connection: Connection, experiment_id: int) -> list[Request]:
     return [request_from(row) for row in connection.execute(sql, {'experiment_id': experiment_id})]
 
 
+def specs(
+    connection: Connection, after_id: int, limit: int
+) -> Sequence[tuple[int, int, str | None]]:
+    """Of the next units after this id, at most `limit`: id, experiment, and each task's spec (None of none)."""
+    sql = """
+        SELECT page.id, page.experiment_id, tasks.spec
+        FROM (SELECT id, experiment_id FROM units WHERE id > :after_id ORDER BY id LIMIT :limit) AS page
+        LEFT JOIN tasks ON tasks.unit_id = page.id ORDER BY page.id
+    """
+    rows = connection.execute(sql, {'after_id': after_id, 'limit': limit}).fetchall()
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 def _named(**parameters: Any) -> dict[str, Any]:
     """The parameters that were given: a driver may refuse one that the statement doesn't name."""
     return {name: value for name, value in parameters.items() if value is not None}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
 from xmanager.store import leases, queries
 from xmanager.store.connection import Database
 from xmanager.store.home import Home
 from xmanager.store.queries import Queries
+from xmanager.store.rows import executable_of
 from xmanager.store.values import Event, ExperimentRecord, Request, Standing, UnitRecord
 
 Clock = Callable[[], float]
+
+_PAGE: Final = 2000
 
 
 class Reader:
@@ -137,6 +140,19 @@ class Reader:
         """0 if there is none."""
         with self._database.reading() as connection:
             return queries.last_event_id(connection, experiment_id)
+
+    def executables(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """What was packaged for each task that is recorded, with the number of its experiment. Reads page by page."""
+        last = 0
+        while True:
+            with self._database.reading() as connection:
+                page = queries.specs(connection, last, _PAGE)
+            if not page:
+                return
+            last = page[-1][0]
+            for _, experiment_id, spec in page:
+                if spec is not None:
+                    yield experiment_id, executable_of(spec)
 
     def change_token(self, experiment_id: int) -> object:
         """Equal tokens: nothing of this experiment was committed in between, by whomever. Costs µs on SQLite."""

@@ -108,6 +108,12 @@ def spec_of(task: Task) -> str:
     )
 
 
+def executable_of(spec: str) -> Mapping[str, Any]:
+    """What was packaged, out of what `spec_of` wrote."""
+    executable: Mapping[str, Any] = from_json(spec)['executable']
+    return executable
+
+
 def full_name(experiment_id: int, kind: str, number: int, task_name: str) -> str:
     return f'{experiment_id}_{number if kind == WORK else "auxiliary"}_{task_name}'
 

@@ -1,4 +1,4 @@
-"""How spans of time, arguments and signals are said, wherever they are shown.
+"""How spans of time, sizes, amounts, arguments and signals are said, wherever they are shown.
 
 Pure, and quick to import: launchers, commands and web pages share it.
 """
@@ -13,6 +13,7 @@ from xmanager.store import masking
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
+_IN_BYTES: Final = ('ram', 'memory', 'disk', 'ephemeral_storage')
 
 
 def duration(seconds: float | None) -> str:
@@ -29,6 +30,25 @@ def duration(seconds: float | None) -> str:
     if whole < _DAY:
         return f'{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m'
     return f'{whole // _DAY}d {whole % _DAY // _HOUR}h'
+
+
+def size(amount: float | None) -> str:
+    """Bytes: `512 B`, `1.5 KiB`, `12 GiB`; empty when unknown."""
+    if amount is None:
+        return ''
+    for unit in ('B', 'KiB', 'MiB', 'GiB', 'TiB'):
+        if abs(amount) < 1024 or unit == 'TiB':
+            break
+        amount /= 1024
+    return f'{amount:.0f} {unit}' if unit == 'B' or amount >= 10 else f'{amount:.1f} {unit}'
+
+
+def amounts(by_resource: Mapping[str, float]) -> str:
+    """`cpu 2, ram 4.0 GiB, local_gpu 1`."""
+    return ', '.join(
+        f'{name} {size(amount) if name in _IN_BYTES else f"{amount:g}"}'
+        for name, amount in by_resource.items()
+    )
 
 
 def signal_name(number: int) -> str:

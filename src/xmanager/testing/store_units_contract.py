@@ -27,6 +27,18 @@ from xmanager.testing.store_fixtures import SettableClock, StoreFixtures, a_task
 class UnitsContract(StoreFixtures):
     """Units and their tasks."""
 
+    # What was packaged
+
+    def test_what_was_packaged_is_told_for_every_task(
+        self, store: Store, experiment: ExperimentRecord
+    ) -> None:
+        tasks = (a_task(executable={'snapshot': 'abc'}), a_task('eval', executable={'kept': ['π']}))
+        store.add_units(experiment.id, [a_unit(tasks=tasks), a_unit(tasks=())], actor='test')
+        assert [(id, dict(what)) for id, what in store.executables()] == [
+            (experiment.id, {'snapshot': 'abc'}),
+            (experiment.id, {'kept': ['π']}),
+        ]
+
     # Adding units
 
     def test_a_unit_is_read_as_it_was_written(

@@ -55,7 +55,7 @@ class Executor(abc.ABC):
 
 
 class BinaryDependency:
-    """A file or directory that a binary needs beside it; implementations say which."""
+    """Something that a binary finds beside it when it runs: `xm.FileDependency` or `xm.FolderDependency`."""
 
 
 class ModuleName(NamedTuple):
@@ -87,9 +87,43 @@ def _check_entrypoint(spec: object, attribute: object, entrypoint: Any) -> None:
         )
 
 
+def _check_destination(dependency: Any, attribute: object, destination: str) -> None:
+    parts = destination.split('/')
+    if destination and (not all(parts) or {'.', '..'} & set(parts) or '\0' in destination):
+        raise ValueError(
+            f'{type(dependency).__name__}(destination={destination!r}): expected a place beside the binary, '
+            "such as 'data' or 'data/words.txt'."
+        )
+
+
+@attrs.frozen(slots=False)
+class FileDependency(BinaryDependency):
+    """A file that a binary finds beside it: under its own name, or as `destination` (`'data/words.txt'`).
+
+    `path` is relative to the launch script.
+    """
+
+    path: str = attrs.field(converter=resolve_launch_path)
+    destination: str = attrs.field(default='', validator=_check_destination)
+
+
+@attrs.frozen(slots=False)
+class FolderDependency(BinaryDependency):
+    """A folder, with all that is in it, that a binary finds beside it: under its own name, or as `destination`.
+
+    `path` is relative to the launch script.
+    """
+
+    path: str = attrs.field(converter=resolve_launch_path)
+    destination: str = attrs.field(default='', validator=_check_destination)
+
+
 @attrs.frozen(slots=False)
 class Binary(ExecutableSpec):
-    """A program that is built already. `path` is relative to the launch script."""
+    """A program that is built already. `path` is relative to the launch script.
+
+    With `dependencies` it runs from a folder that holds a copy of it and of them.
+    """
 
     path: str
     dependencies: list[BinaryDependency] = attrs.field(factory=list, converter=_as_list)

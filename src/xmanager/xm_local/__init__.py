@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from xmanager.backends.kubernetes.executor import Kubernetes, KubernetesSpec, TpuCapability
-from xmanager.backends.local.executor import DockerOptions, Local, LocalSpec
+from xmanager.backends.local.docker_options import DockerOptions
+from xmanager.backends.local.executor import Local, LocalSpec
 from xmanager.backends.vertex.executor import (
     Caip,
     CaipSpec,

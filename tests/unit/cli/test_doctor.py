@@ -30,7 +30,7 @@ def test_each_line_has_a_status_a_topic_and_what_to_do(run, lab, bare_path):
     assert (code, err) == (0, '')
     topics = [line.split()[1] for line in out.splitlines() if not line.startswith(' ')]
     assert topics == [
-        'python', 'cpus', 'memory', 'gpus', 'ledger', 'docker', 'podman', 'slurm', 'kubernetes', 'home', 'database',
+        'python', 'cpus', 'memory', 'gpus', 'ledger', 'containers', 'slurm', 'kubernetes', 'home', 'database',
     ]  # fmt: skip
     assert 'missing  slurm       sbatch is not on PATH' in out
     assert '→ only if you need it: run xmanager on a login node' in out
@@ -42,9 +42,16 @@ def test_engines_are_found_on_path(run, bare_path):
     found = checks(run)
     assert found['slurm']['status'] == 'ok'
     assert found['slurm']['detail'].endswith('/bin/sbatch')
-    assert found['docker']['status'] == 'missing'
     assert found['kubernetes']['status'] == 'warn'
     assert 'KUBECONFIG' in found['kubernetes']['advice']
+
+
+def test_no_container_engine_is_no_fault(run, bare_path, monkeypatch, tmp_path):
+    monkeypatch.setenv('DOCKER_HOST', f'unix://{tmp_path}/none.sock')
+    found = checks(run)['containers']
+    assert found['status'] == 'missing'
+    assert 'no container engine is running' in found['detail']
+    assert 'none.sock' in found['detail']
 
 
 def test_gpus_are_told_by_name(run, bare_path, monkeypatch):

@@ -79,7 +79,7 @@ def test_python_m_is_the_same_command():
     ('arguments', 'sentence'),
     [
         (['lisst'], "xmanager: there is no command 'lisst': did you mean list?"),
-        (['fly'], "xmanager: there is no command 'fly': there are launch, list, show,"),
+        (['fly'], "xmanager: there is no command 'fly': there are launch, package, list,"),
         (['list', '--limit', '-1'], "'-1' is no whole number from 0 on"),
         (['list', '--limit', 'x'], "'x' is no whole number from 0 on"),
         (['list', '--status', 'sad'], 'sad'),

@@ -3,8 +3,8 @@ import subprocess
 
 import pytest
 
-from xmanager.cli.jobs import quoted
 from xmanager.store import AUXILIARY
+from xmanager.store.command_lines import quoted
 from xmanager.store.presence import Presence
 
 

@@ -40,9 +40,11 @@ def valid():
     validator = jsonschema.Draft202012Validator(schema)
 
     def check(document):
-        for branch, kind in enumerate(('experiments', 'experiment', 'unit', 'checks', 'waiting')):
+        kinds = ('experiments', 'experiment', 'unit', 'checks', 'waiting', 'executables')
+        for branch, kind in enumerate(kinds):
             if kind in document:
-                part = {**schema['oneOf'][branch], '$defs': schema['$defs']}
+                is_planned = 'planned_experiments' in document
+                part = {**schema['oneOf'][branch + is_planned], '$defs': schema['$defs']}
                 jsonschema.Draft202012Validator(part).validate(document)
         validator.validate(document)
         return document
@@ -87,6 +89,21 @@ def test_what_is_printed_follows_the_published_schema(run, populated, valid, arg
     assert 'hush' not in json.dumps(document)
 
 
+@pytest.mark.parametrize('flags', [[], ['--dry-run']])
+def test_what_is_packaged_or_planned_follows_the_published_schema(run, valid, tmp_path, flags):
+    script = tmp_path / 'launcher.py'
+    script.write_text(
+        'from xmanager import xm, xm_local\n'
+        "with xm_local.create_experiment('x') as experiment:\n"
+        "    [sh] = experiment.package([xm.binary(xm_local.Local.Spec(), '/bin/sh')])\n"
+        "    job = xm.Job(sh, xm_local.Local(), env_vars={'MY_TOKEN': 'hush'})\n"
+        "    experiment.add(job, args={'args': {'api_key': 'hush'}})\n"
+    )
+    document = valid(run('package', script, '--json', *flags).json)
+    assert 'hush' not in json.dumps(document)
+    assert ('planned_experiments' in document) == bool(flags)
+
+
 @pytest.mark.parametrize('where', ['4', '4.1'])
 def test_what_is_delivered_follows_the_published_schema(run, populated, valid, tmp_path, where):
     record = populated.experiment('failed', cwd=str(tmp_path), argv=('--api_key=hush',))
@@ -117,7 +134,7 @@ def test_the_schema_refuses_what_is_missing_unknown_or_of_another_type(run, popu
 def test_every_field_is_documented():
     text = (REFERENCE / 'json.md').read_text()
     for name, definition in SCHEMA['$defs'].items():
-        title = 'Move' if name == 'event' else name.capitalize()
+        title = 'Move' if name == 'event' else name.replace('_', ' ').capitalize()
         section = text.split(f'\n## {title}\n')[1].split('\n## ')[0]
         documented = [line.split('`')[1] for line in section.splitlines() if line.startswith('| `')]
         assert documented == list(definition['properties'])

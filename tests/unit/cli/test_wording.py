@@ -19,14 +19,6 @@ def test_times_for_programs_are_iso_8601_in_utc():
     assert wording.iso(1_770_000_000.1236) == '2026-02-02T02:40:00.123Z'
 
 
-@pytest.mark.parametrize(
-    ('amount', 'said'),
-    [(None, ''), (0, '0 B'), (1023, '1023 B'), (1536, '1.5 KiB'), (12 << 30, '12 GiB')],
-)
-def test_a_size_has_a_unit(amount, said):
-    assert wording.size(amount) == said
-
-
 def test_counts_tell_the_total_and_each_state():
     assert wording.counts({'failed': 2, 'completed': 1010}) == '1,012: 1,010 completed, 2 failed'
     assert wording.counts({}) == '0'

@@ -388,3 +388,58 @@ def test_a_failed_unit_that_the_summary_told_of_is_only_an_exit_code(run, monkey
 def test_an_interrupt_and_a_broken_pipe_are_left_to_the_command(run, name):
     with pytest.raises((KeyboardInterrupt, BrokenPipeError)):
         run(f'raise {name}')
+
+
+# Help.
+
+
+@pytest.mark.parametrize('flag', ['--help', '-h'])
+def test_a_script_that_takes_no_flags_tells_of_ours_and_does_not_run(run, capsys, flag):
+    text = """
+        import os
+        from xmanager import xm
+        def main():
+            print('ran')
+        """
+    assert run(text, '--', flag) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith('launcher.py takes no flags of its own. Those of xmanager:\n')
+    assert '\n  --xm_dry_run ' in printed
+    assert 'ran' not in printed
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'import argparse',
+        'from absl import app',
+        'import a_neighbour_of_the_launcher',
+        'if 0: from .flags import parse',
+        'import sys; sys.argv',
+        'import importlib; importlib.import_module("argparse")',
+        'def main(arguments): pass',
+        'async def main(*, lr=1): pass',
+    ],
+)
+def test_a_script_that_may_take_flags_gets_its_help_flag(run, tmp_path, text, capsys):
+    (tmp_path / 'a_neighbour_of_the_launcher.py').write_text('')
+    seen = 'import os; print("ran")'
+    with contextlib.suppress(ScriptFailed):
+        run(f'{seen}\n{text}', '--', '--help')
+    assert 'ran' in capsys.readouterr().out
+
+
+def test_other_flags_beside_help_are_no_question(run, capsys):
+    run('print("ran")', '--', '--help', 'x')
+    assert capsys.readouterr().out == 'ran\n'
+
+
+def test_lines_that_attrs_has_generated_are_no_news(told):
+    text = """
+        from xmanager import xm_local
+        xm_local.Local(grace='x')
+        """
+    assert (
+        told(text)
+        == "launcher.py:2: TypeError: Local(grace='x'): expected seconds, a timedelta or None."
+    )

@@ -49,3 +49,11 @@ def test_a_signal_has_its_name(number, said):
 )
 def test_arguments_fit_in_a_line(args, said):
     assert wording.arguments(args) == said
+
+
+@pytest.mark.parametrize(
+    ('amount', 'said'),
+    [(None, ''), (0, '0 B'), (1023, '1023 B'), (1536, '1.5 KiB'), (12 << 30, '12 GiB')],
+)
+def test_a_size_has_a_unit(amount, said):
+    assert wording.size(amount) == said

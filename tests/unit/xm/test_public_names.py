@@ -39,6 +39,8 @@ NAMES = [
     'ExperimentUnitNotCompletedError',
     'ExperimentUnitRole',
     'ExperimentUnitStatus',
+    'FileDependency',
+    'FolderDependency',
     'GB',
     'GiB',
     'GpuType',

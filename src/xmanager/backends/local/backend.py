@@ -17,9 +17,11 @@ from xmanager.backend import (
     Task,
     Unit,
 )
-from xmanager.backends.local import requirements, startable
+from xmanager.backends.local import keeping, requirements, startable
 from xmanager.backends.local.endings import Endings, Scan
 from xmanager.backends.local.gpus import Strangers
+from xmanager.backends.local.keeping import Keepers
+from xmanager.backends.local.leases import Leases
 from xmanager.backends.local.limits import (
     explain_end,
     is_due_for_warning,
@@ -52,9 +54,9 @@ from xmanager.backends.local.runs import (
     take_over,
 )
 from xmanager.backends.local.signals import Watch, send_group
-from xmanager.backends.local.spawn import LEASE, is_begun, prepare, start
-from xmanager.ledger import locks, place
-from xmanager.ledger.place import Place
+from xmanager.backends.local.spawn import LEASE, is_begun, start
+from xmanager.backends.local.spawn import prepare as prepare_process
+from xmanager.ledger import locks
 
 _IDLE_PERIOD = 1.0
 _WATCH_PERIOD = 0.05
@@ -88,8 +90,8 @@ class LocalBackend:
         self._watch = Watch()
         self._endings = Endings(scan, clock, self._strays)
         self._strangers = Strangers(environ, machine.gpus)
-        self._place: Place | None = None
-        self._holders = -1
+        self._leases = Leases(self._environ)
+        self._keepers = Keepers(self._environ, self._boot, self._leases)
         self._units: dict[str, UnitRun] = {}
         self._live: dict[str, UnitRun] = {}  # Those of them of which a task has not ended.
 
@@ -123,7 +125,7 @@ class LocalBackend:
             requirements.GPU: len(machine.gpus),
         }
         devices = {requirements.GPU: machine.gpus} if machine.gpus else {}
-        return Capacity(amounts, devices, ledger=self._ledger().folder)
+        return Capacity(amounts, devices, ledger=self._leases.place.folder)
 
     def strangers(self) -> Mapping[str, frozenset[str]]:
         """GPUs on which anything computes, our own jobs too: the ledger knows which devices it leased to them."""
@@ -136,16 +138,12 @@ class LocalBackend:
 
     def render(self, unit: Unit, grant: Grant) -> Launch:
         """The commands of a unit's tasks, with the variables that tell a job where it is."""
+        home = self._environ.get('HOME', '')
+        visible = {task.name: self._visible(grant, task) for task in unit.tasks}
         return Launch(
             unit,
-            tuple(render_task(unit, t, self._visible(grant, t), self._boot) for t in unit.tasks),
+            tuple(render_task(unit, t, visible[t.name], self._boot, home) for t in unit.tasks),
         )
-
-    def _ledger(self) -> Place:
-        """Where all experiments of this host share out what it has."""
-        if self._place is None:
-            self._place = place.prepare(place.locate(self._environ))
-        return self._place
 
     def _visible(self, grant: Grant, task: Task) -> str:
         return self._machine.visible(grant.get(task.name, {}).get(requirements.GPU, ()))
@@ -224,9 +222,7 @@ class LocalBackend:
         """Closes what watches processes and forgets all units; one that is asked for again is taken over again."""
         self._watch.close()
         self._strangers.close()
-        if self._holders >= 0:
-            os.close(self._holders)
-            self._holders = -1
+        self._leases.close()
         self._endings = Endings(self._scan, self._clock, self._strays)
         self._units = {}
         self._live = {}
@@ -252,9 +248,10 @@ class LocalBackend:
             for command in wanted:
                 name = command.name
                 if name not in known:
+                    prepare = prepare_process if command.container is None else keeping.prepare
                     all_ready[name] = prepare(command, self._environ)
             peak = own_peak()
-            lease = self._lease(unit)
+            lease = self._leases.hold(unit.key)
             for task in unit.tasks:
                 name = task.name
                 if name in all_ready:
@@ -281,7 +278,9 @@ class LocalBackend:
     def _undo(self, runs: Sequence[Run]) -> None:
         """Kills what was started of a unit that can't be started whole; `observe` sees to the rest."""
         for run in runs:
-            if run.end is None:
+            if (
+                run.end is None and not run.task.image
+            ):  # A keeper must live to see its container killed.
                 send_group(run.pid, signal.SIGKILL)
         if runs:
             self._remember(runs)
@@ -299,32 +298,22 @@ class LocalBackend:
 
     def _adopt(self, unit: Unit, task: Task, pid: int, began: int) -> Run:
         """A task that was not started by this object, or never (number 0)."""
+        pid, began = self._keepers.current(unit, task, pid, began)
         run = take_over(Run(unit, task, pid, began, False, self._boot), self._watch)
         if run.end is not None:
-            explain_end(run)
-            self._endings.sweep(run, is_leased=self._is_leased(unit))
+            self._note_end(run)
         return run
 
-    def _lease(self, unit: Unit) -> int:
-        """A descriptor that holds the unit's lease for whoever has it open."""
-        try:
-            return locks.hold(self._ledger().holders, unit.key)
-        except FileNotFoundError:  # The ledger was removed: those who are alive meet in a new one.
-            self._place = None
-            return locks.hold(self._ledger().holders, unit.key)
-
-    def _is_leased(self, unit: Unit) -> bool:
-        """Some process of the unit lives, wherever it went; but for those that closed what they inherited."""
-        if self._holders >= 0 and not os.fstat(self._holders).st_nlink:  # The ledger was removed.
-            os.close(self._holders)
-            self._holders, self._place = -1, None
-        if self._holders < 0:
-            self._holders = os.open(self._ledger().holders, os.O_RDONLY | os.O_CLOEXEC)
-        return locks.is_held(self._holders, unit.key)
+    def _note_end(self, run: Run) -> None:
+        """Sees to what a task that has ended left behind; a container that has only lost its keeper goes on."""
+        if run.task.image and not self._keepers.settle(run):
+            return
+        explain_end(run)
+        self._endings.sweep(run, is_leased=self._leases.is_held(run.unit.key))
 
     def _strays(self, run: Run) -> Sequence[Process]:
         """Who still holds the lease of a unit all of whose tasks have ended."""
-        if not self._is_leased(run.unit):
+        if not self._leases.is_held(run.unit.key):
             return ()
         mine = [u for u in self._units.values() if u.runs[0].unit.key == run.unit.key]
         if any(other.end is None for unit in mine for other in unit.runs):
@@ -344,8 +333,7 @@ class LocalBackend:
                 if poll_child(run) if run.is_child else run.pid in gone:
                     if run.end is None:
                         conclude(run)
-                    explain_end(run)
-                    self._endings.sweep(run, is_leased=self._is_leased(run.unit))
+                    self._note_end(run)
                 elif run.is_late(now):
                     time_out(run)
                     late.append(run)

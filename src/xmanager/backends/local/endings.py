@@ -15,6 +15,7 @@ from xmanager.backends.local.processes import (
 )
 from xmanager.backends.local.runs import Run
 from xmanager.backends.local.signals import send, send_group
+from xmanager.containers.signals import KILL
 
 Scan = Callable[[int], Sequence[Process]]
 """Lists the living processes that started at or after a time in ticks."""
@@ -167,7 +168,16 @@ class Endings:
         self._runs[run].update(programs)
 
     def _kill(self, runs: Sequence[Run], left: dict[Owner, list[Process]]) -> None:
-        """KILLs in rounds, so that what forks meanwhile is found too. The runner goes last: it records the end."""
+        """KILLs in rounds, so that what forks meanwhile is found too. The runner goes last: it records the end.
+
+        Of a container the keeper is told to kill: it has the engine do so, and sees the end.
+        """
+        for run in runs:
+            if run.task.image and run.end is None:
+                keepers = [p for p in left.get(run.owner, []) if p.pid != run.pid]
+                self._send(keepers, signal.SIGCONT)
+                self._send(keepers, KILL)
+        runs = [run for run in runs if not run.task.image or run.end is not None]
         for _ in range(_KILL_ROUNDS):
             found = False
             for run in runs:

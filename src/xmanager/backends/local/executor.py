@@ -1,21 +1,18 @@
-"""What users write to run a job on this machine: `xm_local.Local` and its options."""
+"""What users write to run a job on this machine: `xm_local.Local`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import attrs
 
+from xmanager.backends.local.docker_options import DockerOptions
 from xmanager.errors import ExecutorError
 from xmanager.xm.executables import Executor, ExecutorSpec
 from xmanager.xm.limits import Limits, check_duration
 from xmanager.xm.resources import JobRequirements
-
-Ports = Mapping[int | str, Any]
-"""Docker's own form: a port of the container (`80` or `'80/udp'`) to a port of the host, a list or an address."""
 
 
 @attrs.define(slots=False)
@@ -23,19 +20,6 @@ class LocalSpec(ExecutorSpec):
     """Packages for this machine."""
 
     backend: ClassVar[str] = 'local'
-
-
-@attrs.define(slots=False)
-class DockerOptions:
-    """How a container runs: `ports` of the container to the host's, `volumes` of the host to paths in the container.
-
-    `mount_gcs_path` mounts `~/gcs` at `/gcs` where it exists; `interactive` runs it with a terminal.
-    """
-
-    ports: Ports | None = None
-    volumes: dict[str, str] | None = None
-    mount_gcs_path: bool = True
-    interactive: bool = False
 
 
 def _check_requirements(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -54,6 +38,13 @@ def _check_replicas(requirements: JobRequirements) -> None:
         )
 
 
+def _check_docker_options(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not isinstance(value, DockerOptions):
+        raise TypeError(
+            f'Local(docker_options={value!r}): expected xm_local.DockerOptions(...), or None.'
+        )
+
+
 def _check_cwd(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not isinstance(value, str | os.PathLike):
         raise TypeError(f'Local(cwd={value!r}): expected a path, or None.')
@@ -63,8 +54,8 @@ def _check_cwd(instance: Local, attribute: attrs.Attribute[Any], value: Any) -> 
 class Local(Limits, Executor):
     """Runs a job on this machine, when the resources it asks for are free.
 
-    `cwd` is the folder it starts in. Without `experimental_stream_output` its output goes to its log only, not to the
-    launcher's terminal. Retries, timeout and warning are told in `Limits`.
+    `cwd` is the folder it starts in; for a container, one of its image. Without `experimental_stream_output` its output
+    goes to its log only, not to the launcher's terminal. Retries, timeout and warning are told in `Limits`.
     """
 
     backend: ClassVar[str] = 'local'
@@ -73,7 +64,9 @@ class Local(Limits, Executor):
     requirements: JobRequirements = attrs.field(
         factory=JobRequirements, validator=_check_requirements
     )
-    docker_options: DockerOptions | None = None
+    docker_options: DockerOptions | None = attrs.field(
+        default=None, validator=_check_docker_options
+    )
     experimental_stream_output: bool = True
     # Scripts may give these two by position.
     timeout: float | timedelta | None = attrs.field(default=None, validator=check_duration)
@@ -81,6 +74,9 @@ class Local(Limits, Executor):
     cwd: str | os.PathLike[str] | None = attrs.field(default=None, validator=_check_cwd)
 
     def options(self) -> dict[str, Any]:
-        """As `Limits.options`, and whether output is shown as it comes (`stream_output`)."""
+        """As `Limits.options`, whether output is shown as it comes (`stream_output`), and how a container runs."""
         _check_replicas(self.requirements)  # again: requirements can be changed in place
-        return {**super().options(), 'stream_output': self.experimental_stream_output}
+        options = {**super().options(), 'stream_output': self.experimental_stream_output}
+        if self.docker_options is not None:
+            options['docker'] = self.docker_options.as_json()
+        return options

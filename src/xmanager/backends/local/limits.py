@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from xmanager.backends.local.processes import read_process, seconds
+from xmanager.backends.local.processes import read_process
 from xmanager.backends.local.runs import Run
 from xmanager.backends.local.signals import send_group
 
@@ -78,4 +78,4 @@ def _next_limit(run: Run) -> float:
     if run.timeout is None or run.end is not None or run.kill_at is not None:
         return math.inf
     left = 0.0 if run.warned or run.warn_before is None else run.warn_before
-    return seconds(run.start) + run.timeout - left
+    return run.began_at + run.timeout - left

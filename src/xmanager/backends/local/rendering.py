@@ -8,6 +8,7 @@ import attrs
 
 from xmanager.backend import KEY_VARIABLE, Task, Unit
 from xmanager.backends.local import requirements
+from xmanager.backends.local.container_spec import render_container
 from xmanager.backends.local.processes import JOB_VARIABLE
 from xmanager.backends.local.spawn import Command
 
@@ -20,8 +21,8 @@ class Launch:
     commands: tuple[Command, ...]
 
 
-def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str) -> Command:
-    """The command of a task, with the variables that tell a job where it is."""
+def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str, home: str = '') -> Command:
+    """The command of a task, with the variables that tell a job where it is. `home` is the user's folder."""
     folder = unit.task_folder(task)
     marks = {
         'XM_EXPERIMENT_ID': str(unit.experiment_id),
@@ -32,6 +33,7 @@ def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str) -> Command
         KEY_VARIABLE: unit.key,
         'PYTHONUNBUFFERED': '1',
     }
+    container = render_container(unit, task, visible_gpus, marks, home) if task.image else None
     # A job that says nothing of GPUs sees all of them: scripts written before there was a queue rely on it.
     if requirements.GPU in task.requirements:
         marks['CUDA_VISIBLE_DEVICES'] = visible_gpus
@@ -41,9 +43,11 @@ def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str) -> Command
         attempt=unit.attempt,
         key=unit.key,
         argv=task.argv,
-        cwd=os.path.abspath(task.cwd),
+        cwd=task.cwd if task.image else os.path.abspath(task.cwd),
         env=task.env,
         secrets=task.secrets,
         marks=marks,
         boot=boot,
+        container=container,
+        executable=task.executable,
     )

@@ -36,7 +36,8 @@ class Run:
     `boot` names the boot of the machine that we are in, `start` is 0 for a process that is known to be of another.
     `end` is how it ended; while it is `held` that is not told before it is `clean`: no process of it is left. What
     was `told` once stays so.
-    `kill_at` (seconds since boot) is set while it is being ended.
+    `kill_at` (seconds since boot) is set while it is being ended. `began` (seconds since boot) is set if it began
+    before its runner did: a container goes on under a new one. There were `takeovers` by new ones in this process.
     """
 
     unit: Unit
@@ -56,6 +57,8 @@ class Run:
     kill_at: float | None = None
     killed: bool = False
     told: bool = False
+    began: float | None = None
+    takeovers: int = 0
 
     def __attrs_post_init__(self) -> None:
         # Its devices are given to the next task as soon as its end is told: nothing of it may still use them.
@@ -90,12 +93,15 @@ class Run:
         value = self.task.options.get('warn_before')
         return None if value is None else float(value)
 
+    @property
+    def began_at(self) -> float:
+        """When its time began to run, in seconds since boot."""
+        return seconds(self.start) if self.began is None else self.began
+
     def is_late(self, now: float) -> bool:
         """It has run for longer than it may, and is not being ended yet. `now` is in seconds since boot."""
         return (
-            self.timeout is not None
-            and self.kill_at is None
-            and now > seconds(self.start) + self.timeout
+            self.timeout is not None and self.kill_at is None and now > self.began_at + self.timeout
         )
 
     def record(self) -> Record | None:

@@ -15,6 +15,7 @@ import attrs
 
 from xmanager import faults, runner
 from xmanager.backend import WITHIN_VARIABLE
+from xmanager.backends.local import kept
 from xmanager.backends.local.programs import CannotStartError, find_program
 from xmanager.backends.local.startable import is_variable
 
@@ -40,7 +41,11 @@ LEASE = 99
 
 @attrs.frozen
 class Command:
-    """One task as it is to be started. `env` and `secrets` are the user's, `marks` the variables that we add."""
+    """One task as it is to be started. `env` and `secrets` are the user's, `marks` the variables that we add.
+
+    A task that runs in an image has a `container`, as `xmanager.containers` describes it; then what is started is its
+    keeper. `executable` is what packaging has fixed.
+    """
 
     name: str
     folder: Path
@@ -52,6 +57,8 @@ class Command:
     secrets: Mapping[str, str]
     marks: Mapping[str, str]
     boot: str = ''
+    container: Mapping[str, Any] | None = None
+    executable: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def output(self) -> Path:
@@ -66,7 +73,9 @@ class Command:
     def as_json(self) -> dict[str, Any]:
         """What `command.json` says: all that the user set, secrets by name only."""
         secrets = {variable: {'secret': name} for variable, name in self.secrets.items()}
+        image = {} if self.container is None else {'image': self.container['create']['Image']}
         return {
+            **image,
             'argv': list(self.argv),
             'env': {**self.env, **secrets},
             'cwd': self.cwd,
@@ -77,21 +86,27 @@ class Command:
 
 @attrs.frozen
 class Ready:
-    """A command that was found startable: what to execute, with which environment."""
+    """A command that was found startable: what to execute, where, with which environment and which signals blocked.
+
+    `files` are written into the task's folder before.
+    """
 
     command: Command
     argv: tuple[str, ...]
     environment: Mapping[str, str] = attrs.field(repr=False)
+    cwd: str
+    blocked: frozenset[signal.Signals] = frozenset()
+    files: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
 
 
 def prepare(command: Command, inherited: Mapping[str, str]) -> Ready:
     """Looks up program and secrets, starting nothing and touching no file. Raises CannotStartError."""
+    name = kept.program_of(command.executable, command.argv[0] if command.argv else '')
     if not os.path.isdir(command.cwd):
         raise CannotStartError(f'cwd {command.cwd!r} does not exist.')
     environment = build_environment(command, inherited)
-    name = command.argv[0] if command.argv else ''
     program = find_program(name, command.cwd, environment.get('PATH'))
-    return Ready(command, (program, *command.argv[1:]), environment)
+    return Ready(command, (program, *command.argv[1:]), environment, command.cwd)
 
 
 def start(ready: Ready, lease: int) -> int:
@@ -99,13 +114,25 @@ def start(ready: Ready, lease: int) -> int:
 
     All its processes have the file open of which `lease` is a descriptor. Raises CannotStartError.
     """
+    try:
+        _prepare_folder(ready.command)
+        for name, data in ready.files.items():
+            path = f'{ready.command.folder}/{name}'
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            _replace(path, data)
+    except (OSError, ValueError) as error:
+        raise CannotStartError(_explain(error, ready)) from error
+    return spawn(ready, lease)
+
+
+def spawn(ready: Ready, lease: int) -> int:
+    """As `start`, in a folder that is prepared: for what goes on under a new runner."""
     command = ready.command
     try:
-        _prepare_folder(command)
         faults.pass_by('spawn.before')
         pid = os.posix_spawn(
             '/bin/sh',
-            runner.command(command.status, command.attempt, command.boot, command.cwd, ready.argv),
+            runner.command(command.status, command.attempt, command.boot, ready.cwd, ready.argv),
             ready.environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, '/dev/null', os.O_RDONLY, 0),
@@ -120,7 +147,7 @@ def start(ready: Ready, lease: int) -> int:
                 (os.POSIX_SPAWN_DUP2, lease, LEASE),
             ],
             setsid=True,
-            setsigmask=(),
+            setsigmask=ready.blocked,
             setsigdef=_DEFAULT_SIGNALS,
         )
         faults.pass_by('spawn.after')
@@ -145,6 +172,7 @@ def build_environment(command: Command, inherited: Mapping[str, str]) -> dict[st
                 f'Set it where you launch: export {name}=…'
             )
         environment[variable] = inherited[name]
+    kept.prepend(environment, command.executable)
     environment.update(command.marks)
     if 'CUDA_VISIBLE_DEVICES' in command.marks and 'CUDA_DEVICE_ORDER' not in command.env:
         # NVML counts devices by bus, and so do our names of them; CUDA by speed, unless told otherwise.
@@ -171,9 +199,7 @@ def _prepare_folder(command: Command) -> None:
         return
     os.makedirs(f'{folder}/out', exist_ok=True)
     _put_aside(command)
-    beside = f'{folder}/.command.json.{os.getpid()}'
-    _write(beside, text)
-    os.replace(beside, f'{folder}/command.json')
+    _replace(f'{folder}/command.json', text)
 
 
 _ENCODE = json.JSONEncoder().encode
@@ -214,6 +240,13 @@ def _recorded(command: Command) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return recorded if isinstance(recorded, dict) else {}
+
+
+def _replace(path: str, data: bytes) -> None:
+    folder, name = os.path.split(path)
+    beside = f'{folder}/.{name}.{os.getpid()}'
+    _write(beside, data)
+    os.replace(beside, path)
 
 
 def _write(path: str, data: bytes) -> None:

@@ -40,11 +40,27 @@ def _flaw(task: Task) -> str:
     for name, value in task.env.items():
         if '\0' in value:  # not shown: it may be a secret
             return f'the value of {name} in env_vars holds a NUL byte, {_NUL}'
+    if task.image:
+        return _container_flaw(task)
     if os.path.isdir(task.cwd):
         return ''
     if _exists(task.cwd):
         return f'cwd {task.cwd!r} is not a folder. Set Local(cwd=...).'
     return f'cwd {task.cwd!r} does not exist. Make that folder, or set Local(cwd=...).'
+
+
+def _container_flaw(task: Task) -> str:
+    if task.cwd and not task.cwd.startswith('/'):
+        return (
+            f'cwd {task.cwd!r} is no path in a container: it must begin with /. Set Local(cwd=...).'
+        )
+    for source, _, _ in (task.options.get('docker') or {}).get('volumes', ()):
+        if source.startswith('/') and not os.path.exists(source):
+            return (
+                f'volume {source!r} does not exist on this host. '
+                'Make it, or correct DockerOptions(volumes=...).'
+            )
+    return ''
 
 
 def _exists(path: str) -> bool:

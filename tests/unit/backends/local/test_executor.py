@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from xmanager.backends.local.executor import DockerOptions, Local, LocalSpec
+from xmanager.backends.local.docker_options import DockerOptions
+from xmanager.backends.local.executor import Local, LocalSpec
 from xmanager.errors import ExecutorError
 from xmanager.xm.resources import JobRequirements
 
