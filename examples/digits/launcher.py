@@ -5,12 +5,9 @@ Run it with `xmanager launch examples/digits/launcher.py`.
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 from xmanager import xm, xm_local
 
-TRAIN = Path(__file__).resolve().with_name('train.py')
 LEARNING_RATES = (0.0003, 0.003, 0.03)
 WIDTHS = (16, 64)
 SEEDS = (1, 2)
@@ -18,10 +15,10 @@ SEEDS = (1, 2)
 with xm_local.create_experiment('digits') as experiment:
     [train] = experiment.package(
         [
-            xm.binary(
+            xm.python_package(
                 xm_local.Local.Spec(),
-                path=sys.executable,
-                args=[str(TRAIN)],
+                path='.',
+                entrypoint=xm.ModuleName('train'),
                 # Units run side by side, one a CPU: more threads would only fight.
                 env_vars={'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'},
             )

@@ -99,27 +99,44 @@ def test_a_unit_that_the_script_stops_ends_as_the_script_says(start, desk):
     ]
 
 
-def test_a_program_that_vanishes_before_its_turn_fails_its_unit_in_words(start, desk):
-    desk.write('program.sh', '#!/bin/sh\necho never\n').chmod(0o755)
-    launcher = start(
-        """
-        from shell_jobs import shell, xm, xm_local
-        with xm_local.create_experiment('vanishing') as experiment:
-            [program] = experiment.package([xm.binary(xm_local.Local.Spec(), path='program.sh')])
-            experiment.add(shell(experiment, 'touch running; while [ ! -e gate ]; do sleep 0.02; done'))
-            experiment.add(xm.Job(program, xm_local.Local()))
-            experiment.add(shell(experiment, 'true'))
-        """,
-        '--xm_local_resources=cpu=1',
-    )
-    until((desk.folder / 'running').exists)
-    until(lambda: len(desk.units()) == 3)
-    (desk.folder / 'program.sh').unlink()
-    desk.open_gate()
-    assert launcher.ended().code == 1
+@pytest.fixture
+def vanishing(start, desk):
+    """A launch of three units on one CPU; the program of the second is removed while the first runs."""
+
+    def vanish(*flags):
+        desk.write('program.sh', '#!/bin/sh\necho kept\n').chmod(0o755)
+        launcher = start(
+            """
+            from shell_jobs import shell, xm, xm_local
+            with xm_local.create_experiment('vanishing') as experiment:
+                [program] = experiment.package([xm.binary(xm_local.Local.Spec(), path='program.sh')])
+                experiment.add(shell(experiment, 'touch running; while [ ! -e gate ]; do sleep 0.02; done'))
+                experiment.add(xm.Job(program, xm_local.Local()))
+                experiment.add(shell(experiment, 'true'))
+            """,
+            '--xm_local_resources=cpu=1',
+            *flags,
+        )
+        until((desk.folder / 'running').exists)
+        until(lambda: len(desk.units()) == 3)
+        (desk.folder / 'program.sh').unlink()
+        desk.open_gate()
+        return launcher.ended().code
+
+    return vanish
+
+
+def test_a_program_that_vanishes_before_its_turn_runs_from_the_copy_kept_of_it(vanishing, desk):
+    assert vanishing() == 0
+    assert desk.states() == ['completed'] * 3
+    assert (desk.home / 'experiments/1/2/program_sh/output.log').read_text() == 'kept\n'
+
+
+def test_one_that_was_too_large_to_be_kept_fails_its_unit_in_words(vanishing, desk):
+    assert vanishing('--xm_binary_max_kept=1') == 1
     assert desk.states() == ['completed', 'failed', 'completed']
-    assert desk.units()[1]['message'] == (
-        f"job program_sh program '{desk.folder}/program.sh' does not exist."
+    assert desk.units()[1]['message'].startswith(
+        f'job program_sh {desk.folder}/program.sh was removed since it was packaged, and no copy of it was kept.'
     )
 
 

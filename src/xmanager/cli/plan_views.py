@@ -50,7 +50,7 @@ def made(facts: Mapping[str, Any]) -> str:
         if 'reference' in where:
             return str(where['reference'])
         return f'{where.get("layout", "")}@{where.get("digest", "")}'
-    names = ('image', 'snapshot', 'kept', 'digest', 'path')
+    names = ('image', 'snapshot', 'path', 'digest')
     return next((str(facts[name]) for name in names if facts.get(name)), '')
 
 

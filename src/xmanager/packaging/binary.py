@@ -123,6 +123,7 @@ def _plan(program: Program, limit: int, files: Mapping[str, Path]) -> dict[str, 
         'path': program.path,
         'bytes': program.bytes,
         'digest': program.digest,
+        'exists': bool(program.kept) if alone else None,
         'kept': not alone or kept_program.is_kept(program.path, program.bytes, limit),
     }
     beside = list(files.values())[1:]

@@ -69,7 +69,8 @@ def look_at_program(path: str, workshop: Workshop) -> Program:
     status = os.stat(path)
     found = _Memory(workshop.cache, path).recall(status)
     digest = found.get('digest') or digest_of(path)
-    return _program(path, status, digest, found.get('kept', ''), '')
+    snapshot = _snapshot(SnapshotStore(workshop.snapshots), found.get('kept', ''))
+    return _program(path, status, digest, snapshot.digest if snapshot else '', '')
 
 
 def is_kept(path: str, size: int, limit: int) -> bool:

@@ -203,3 +203,11 @@ def test_a_dry_run_tells_of_files_and_keeps_nothing(workshop, tmp_path, program)
         PlannedFile(str(tmp_path / 'words'), 5, '', None, True),
     )
     assert not workshop.home.exists()
+
+
+def test_a_dry_run_tells_that_a_copy_is_kept_already(workshop):
+    dry = attrs.evolve(workshop, dry_run=True)
+    [before] = Plan.of(package(dry, '/bin/sh').facts).files
+    package(workshop, '/bin/sh')
+    [after] = Plan.of(package(dry, '/bin/sh').facts).files
+    assert (before.exists, after.exists) == (False, True)
