@@ -23,7 +23,9 @@ SCRIPT = """
 
 
 @pytest.fixture
-def script(docker, base_image, home):
+def script(docker, base_image, home, desk):
+    desk.environment['DOCKER_HOST'] = docker.url
+
     def script(body: str) -> str:
         return dedent(SCRIPT).format(image=base_image) + indent(dedent(body), '    ')
 

@@ -136,7 +136,7 @@ def test_one_that_was_too_large_to_be_kept_fails_its_unit_in_words(vanishing, de
     assert vanishing('--xm_binary_max_kept=1') == 1
     assert desk.states() == ['completed', 'failed', 'completed']
     assert desk.units()[1]['message'].startswith(
-        f'job program_sh {desk.folder}/program.sh was removed since it was packaged, and no copy of it was kept.'
+        f'job program_sh could not be started: {desk.folder}/program.sh was removed since it was packaged'
     )
 
 

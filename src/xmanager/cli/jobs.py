@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from xmanager.cli import printing, terminal
 from xmanager.store import masking
@@ -11,7 +12,12 @@ from xmanager.store.command_lines import assignments, quoted
 from xmanager.store.wording import amounts, duration, signal_name, size
 
 if TYPE_CHECKING:
+    from xmanager.backend import Task
     from xmanager.store.values import TaskRecord
+
+_DIGITS: Final = 12
+# Where the lines of a CommandList stand in the command that runs them: /bin/sh -c CHOICE LINES ARGUMENT…
+_LINES: Final = 3
 
 _STATE_COLOURS: Final = {'running': 'cyan', 'vanished': 'magenta'}
 
@@ -24,7 +30,8 @@ def print_job(record: TaskRecord) -> None:
     printing.print_fields(
         [
             ('message', terminal.one_line(record.message)),
-            ('command', quoted(masking.mask_argv(task.argv))),
+            ('command', quoted(masking.mask_argv(_command(task)))),
+            *_what_ran(task.executable),
             ('cwd', task.cwd),
             ('env', assignments(masking.mask_env(task.env, task.secrets))),
             ('needs', amounts(task.requirements)),
@@ -32,6 +39,34 @@ def print_job(record: TaskRecord) -> None:
             ('log', f'{log}{_size_of(log)}'),
         ]
     )
+
+
+def _command(task: Task) -> tuple[str, ...]:
+    """As it may be pasted into a shell; the lines of an `xm.CommandList` without the choice between two shells."""
+    if not isinstance(task.executable.get('entrypoint'), list) or task.image:
+        return task.argv
+    lines = slice(_LINES, _LINES + 1)
+    return ('bash', '-c', *task.argv[lines], 'entrypoint', *task.argv[_LINES + 1 :])
+
+
+def _what_ran(executable: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What packaging has fixed: the image, the snapshot of the code and its commit, the environment."""
+    digest = str(executable.get('snapshot', ''))
+    code = [f'snapshot {digest[:_DIGITS]}'] if digest else []
+    code += [f'of {executable["path"]}'] if digest and executable.get('path') else []
+    git = executable.get('git') or {}
+    if git.get('commit'):
+        changed = ' and changes' if git.get('dirty') else ''
+        branch = f' ({git["branch"]})' if git.get('branch') else ''
+        code.append(f'at commit {git["commit"][:_DIGITS]}{branch}{changed}')
+    environment = executable.get('environment') or {}
+    made_from = f' with {environment["lock"]}' if environment.get('lock') else ''
+    python = f'{executable["python"]}{made_from}' if executable.get('python') else ''
+    return [
+        ('image', str(executable.get('image', ''))),
+        ('code', terminal.one_line(' '.join(code))),
+        ('python', terminal.one_line(python)),
+    ]
 
 
 def _outcome(record: TaskRecord) -> str:

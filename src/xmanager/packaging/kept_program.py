@@ -14,6 +14,7 @@ import attrs
 from xmanager.errors import NotFoundError, PackagingError
 from xmanager.packaging.workshop import Workshop
 from xmanager.snapshot import Limits, Snapshot, SnapshotStore
+from xmanager.snapshot.replacing import replace
 from xmanager.snapshot.stamps import NEVER, safe_stamp, stamp
 
 _TRIES: Final = 4
@@ -58,8 +59,15 @@ def keep_program(path: str, limit: int, workshop: Workshop) -> Program:
             digest = digest_of(path)
         if stamp(os.stat(path)) == stamp(status):
             kept = snapshot.digest if snapshot else ''
+            try:
+                copy = str(store.tree(snapshot) / os.path.basename(path)) if snapshot else ''
+            except PackagingError:
+                # The copy was damaged, and is removed by now: it is made anew once.
+                if not found.get('kept'):
+                    raise
+                memory.forget()
+                continue
             memory.remember(safe_stamp(status, seen), digest, kept)
-            copy = str(store.tree(snapshot) / os.path.basename(path)) if snapshot else ''
             return _program(path, status, digest, kept, copy)
     raise PackagingError(f'{path} changes while it is read. Wait until whoever writes it has done.')
 
@@ -105,7 +113,10 @@ def _snapshot(store: SnapshotStore, digest: str) -> Snapshot | None:
         return None
     try:
         return store.get(digest)
-    except NotFoundError:  # It was removed: nothing referred to it.
+    except (
+        NotFoundError,
+        PackagingError,
+    ):  # It was removed, for nothing referred to it, or is damaged.
         return None
 
 
@@ -123,6 +134,9 @@ class _Memory:
             return {}
         return known if isinstance(known, dict) and known.get('stamp') == stamp(status) else {}
 
+    def forget(self) -> None:
+        self._file.unlink(missing_ok=True)
+
     def remember(self, seen: int, digest: str, kept: str) -> None:
         if seen == NEVER:  # It may change again, and nothing would tell.
             return
@@ -132,6 +146,4 @@ class _Memory:
                 return
         except FileNotFoundError:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._file.with_name(f'.{self._file.name}.{os.getpid()}')
-        beside.write_text(text)
-        os.replace(beside, self._file)
+        replace(self._file, text.encode())

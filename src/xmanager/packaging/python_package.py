@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xmanager.packaging import entry_point
 from xmanager.packaging.git import GitQuestion
 from xmanager.packaging.packaged import Packaged
+from xmanager.packaging.requirements import LOCKS
 from xmanager.packaging.workshop import Workshop
 from xmanager.snapshot import Entry, Limits, SnapshotStore
 from xmanager.xm.executables import CommandList, ModuleName, PythonPackage
@@ -90,7 +91,9 @@ def _plan(spec: PythonPackage, workshop: Workshop) -> tuple[str, dict[str, Any]]
     planned = {'lock': '', 'python': platform.python_version(), 'exists': True}
     if spec.environment is None:
         _check(spec, survey.entries, _launcher_brings)
-        return sys.executable, {'plan': {**plan, 'environment': planned}}
+        locks = [entry.path for entry in survey.entries if entry.path in LOCKS]
+        notes = [f'{lock} is not used: give environment=… for what it names' for lock in locks]
+        return sys.executable, {'plan': {**plan, 'environment': planned, 'notes': notes}}
     from xmanager.packaging.environments import find_environment
 
     environment, _ = find_environment(spec.environment, workshop, _asked(spec))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import os
 import stat
 import time
@@ -30,7 +29,6 @@ _TRIES: Final = 4
 _BOOT: Final = Path('/proc/sys/kernel/random/boot_id')
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_numbers = itertools.count()
 
 
 class DamagedError(PackagingError):
@@ -179,7 +177,7 @@ class Contents:
     @contextlib.contextmanager
     def _new_file(self, place: str = '') -> Iterator[tuple[int, str]]:
         """A file beside its place, as far as that is known: file systems spread the files of different folders."""
-        name = f'.{os.getpid()}-{next(_numbers)}'
+        name = f'.{os.urandom(8).hex()}'
         beside = f'{os.path.dirname(place) if place else self._staging}/{name}'
         try:
             file = os.open(beside, _WRITE, 0o600)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from pathlib import Path
 
-_numbers = itertools.count()
-
 
 def beside(path: Path) -> Path:
-    """A name in the same folder that nobody else uses: not another process, nor another thread."""
-    return path.with_name(f'.{path.name[:80]}.{os.getpid()}.{next(_numbers)}')
+    """A name in the same folder that nobody else uses, on whatever host or in whatever container."""
+    return path.with_name(f'.{path.name[:80]}.{os.urandom(8).hex()}')
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -102,6 +102,10 @@ class Ready:
 def prepare(command: Command, inherited: Mapping[str, str]) -> Ready:
     """Looks up program and secrets, starting nothing and touching no file. Raises CannotStartError."""
     name = kept.program_of(command.executable, command.argv[0] if command.argv else '')
+    executable = kept.with_its_code(command.executable)
+    if command.cwd == command.executable.get('tree'):
+        command = attrs.evolve(command, cwd=executable['tree'])
+    command = attrs.evolve(command, executable=executable)
     if not os.path.isdir(command.cwd):
         raise CannotStartError(f'cwd {command.cwd!r} does not exist.')
     environment = build_environment(command, inherited)

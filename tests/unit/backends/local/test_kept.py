@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from xmanager.backends.local.kept import prepend, program_of
+from xmanager.backends.local.kept import prepend, program_of, with_its_code
 from xmanager.backends.local.programs import CannotStartError
+from xmanager.snapshot import SnapshotStore
 
 
 @pytest.fixture
@@ -104,9 +105,31 @@ def test_what_earlier_versions_recorded_is_run_as_it_is(program):
 def test_python_code_needs_its_kept_copy(tmp_path):
     known = {'kind': 'python', 'tree': str(tmp_path / 'tree')}
     with pytest.raises(CannotStartError, match=r'the kept copy of its code .* was removed. Launch'):
-        program_of(known, '/bin/python')
+        with_its_code(known)
     (tmp_path / 'tree').mkdir()
-    assert program_of(known, '/bin/python') == '/bin/python'
+    assert with_its_code(known) == known
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only root may write into a kept copy')
+def test_a_job_of_roots_that_writes_into_its_code_changes_nothing_for_the_next(tmp_path):
+    project = tmp_path / 'project'
+    project.mkdir()
+    (project / 'train.py').write_text('print(1)')
+    store = SnapshotStore(tmp_path / 'snapshots')
+    snapshot = store.take(project)
+    tree = store.tree(snapshot)
+    known = {
+        'kind': 'python',
+        'snapshot': snapshot.digest,
+        'tree': str(tree),
+        'prepended': {'PYTHONPATH': str(tree), 'PATH': '/env/bin'},
+    }
+    assert with_its_code(known) == known
+    (tree / 'new.py').write_text('print(2)')
+    fresh = with_its_code(known)
+    assert fresh['tree'] != str(tree)
+    assert set(os.listdir(fresh['tree'])) == {'train.py', '__pycache__'}
+    assert fresh['prepended'] == {'PYTHONPATH': fresh['tree'], 'PATH': '/env/bin'}
 
 
 def test_python_code_needs_its_environment(tmp_path):
