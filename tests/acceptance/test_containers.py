@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -85,12 +86,20 @@ def test_gc_removes_what_units_that_are_over_left(
 ):
     assert launch(script("experiment.add(contained('true'))")).code == 0
     labels = {'xmanager.home': str(home), 'xmanager.experiment': '1', 'xmanager.unit': '1'}
+    with contextlib.closing(sqlite3.connect(home / 'xmanager.db')) as database:
+        query = "SELECT value FROM settings WHERE name = 'home_id'"
+        (home_id,) = database.execute(query).fetchone()
+    of_another = f'xm-test-other-{os.getpid()}'
+    body = {'Image': base_image, 'Cmd': ['true'], 'Labels': {**labels, 'xmanager.home_id': 'other'}}
+    docker.request('POST', '/containers/create', query={'name': of_another}, body=body)
+    labels['xmanager.home_id'] = home_id
     name = f'xm-test-left-{os.getpid()}'
     body = {'Image': base_image, 'Cmd': ['true'], 'Labels': labels}
     docker.request('POST', '/containers/create', query={'name': name}, body=body)
     would = xmanager('gc', '--dry-run')
     assert would.stdout.startswith(f'would remove container {name} of 1.1 (created)\n')
-    assert len(containers(docker, home)) == 1
+    assert len(containers(docker, home)) == 2
     assert xmanager('gc').stdout.startswith(f'removed container {name} of 1.1 (created)\n')
-    assert containers(docker, home) == []
+    assert [one['Names'] for one in containers(docker, home)] == [[f'/{of_another}']]
+    docker.request('DELETE', f'/containers/{of_another}')
     assert xmanager('gc').stdout.startswith('removed 0 containers, 0 networks, ')

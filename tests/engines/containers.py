@@ -241,6 +241,7 @@ def start_dockerd(folder: Path, *, has_network: bool = False) -> str:
     deadline = time.monotonic() + _SECONDS
     while not _answers(url):
         if process.poll() is not None or time.monotonic() > deadline:
+            stop_dockerd(folder, signal.SIGKILL)
             raise AssertionError(f'no dockerd came up\n{(folder / "log").read_text()[-2000:]}')
         time.sleep(0.05)
     return url

@@ -19,6 +19,7 @@ from xmanager.backends.local.machine import Machine
 from xmanager.backends.local.processes import read_process, scan_processes
 from xmanager.backends.local.signals import send
 from xmanager.containers import Engine, EngineError
+from xmanager.containers.endings import Ending, write_ending
 from xmanager.runner.record import read_record
 
 HOST = Machine(cpus=4.0, ram=8.0 * 1024**3, gpus=('0', '1'))
@@ -189,7 +190,8 @@ def test_volumes_user_working_directory_and_shared_memory_are_as_asked(yard, tmp
     unit = attrs.evolve(unit, tasks=(attrs.evolve(unit.tasks[0], cwd='/data'),))
     yard.wait_for_end(backend, yard.submit(backend, unit))
     log = yard.log(unit).decode()
-    assert '/data\n1000\ncontent\n' in log
+    assert '/data\n1000\n' in log
+    assert 'content\n' in log  # What goes to the other stream may come in between.
     assert 'read-only\n' in log
     assert 'size=32768k' in log
     assert '10.1.2.3\telsewhere' in log
@@ -324,6 +326,72 @@ def test_a_container_that_ended_while_nobody_looked_is_told_as_it_ended(yard):
     (observation,) = yard.wait_for_end(yard.backend(), refs)
     assert observation['job0'].exit_code == 5
     assert yard.log(unit) == b'one\ntwo\n'
+
+
+def test_a_container_can_be_stopped_after_only_its_runner_was_killed(yard):
+    backend, unit = yard.backend(), yard.unit('trap "echo bye; exit 4" TERM; ' + ENDLESS)
+    refs = yard.submit(backend, unit)
+    yard.wait_for_log(unit, b'begun')
+    record = read_record(unit.folder / 'job0' / 'status')
+    assert record is not None
+    runner = read_process(record.pid)
+    assert runner is not None
+    send(runner, signal.SIGKILL)
+    yard.wait_until(lambda: read_process(record.pid) is None and backend.observe(refs))
+    backend.stop(refs, 20.0)
+    (observation,) = yard.wait_for_end(backend, refs)
+    assert observation['job0'].exit_code == 4
+    assert yard.log(unit) == b'begun\nbye\n'
+    assert yard.containers(unit) == []
+
+
+def test_a_container_goes_on_however_often_its_keeper_is_killed(yard):
+    backend, unit = (
+        yard.backend(),
+        yard.unit('while ! [ -e "$XM_OUTPUT_DIR/go" ]; do sleep 0.05; done; exit 5'),
+    )
+    refs = yard.submit(backend, unit)
+    yard.wait_until(lambda: [one for one in yard.containers(unit) if one['State'] == 'running'])
+    for _ in range(7):
+        yard.wait_until(lambda: backend.observe(refs) and yard.processes(unit))
+        yard.kill_keepers(unit)
+    (unit.folder / 'job0' / 'out' / 'go').touch()
+    (observation,) = yard.wait_for_end(backend, refs)
+    assert observation['job0'].exit_code == 5
+
+
+def test_a_container_whose_folder_was_removed_does_not_run_on(yard):
+    backend, unit = yard.backend(), yard.unit(ENDLESS)
+    refs = yard.submit(backend, unit)
+    yard.wait_for_log(unit, b'begun')
+    shutil.rmtree(unit.folder)
+    yard.kill_keepers(unit)
+    (observation,) = yard.wait_for_end(backend, refs)
+    assert observation['job0'].state == 'vanished'
+    assert yard.containers(unit) == []
+
+
+def test_the_timeout_runs_on_under_another_keeper_and_another_supervisor(yard):
+    backend, unit = yard.backend(), yard.unit(ENDLESS, timeout=600.0, grace=0.1)
+    refs = yard.submit(backend, unit)
+    yard.wait_for_log(unit, b'begun')
+    yard.kill_keepers(unit)
+    yard.wait_until(lambda: backend.observe(refs) and yard.processes(unit))
+    hour_ago = time.time() - 3600
+    os.utime(unit.folder / 'job0' / 'container.1' / 'container.json', (hour_ago, hour_ago))
+    (observation,) = yard.wait_for_end(yard.backend(), refs)
+    assert observation['job0'].cause == 'timeout'
+
+
+def test_a_container_is_removed_whose_keeper_died_when_it_had_recorded_the_end(yard):
+    backend, unit = yard.backend(), yard.unit(ENDLESS)
+    refs = yard.submit(backend, unit)
+    yard.wait_for_log(unit, b'begun')
+    yard.kill_keepers(unit)
+    write_ending(str(unit.folder / 'job0' / 'container.1'), unit.key, Ending(3))
+    (observation,) = yard.wait_for_end(backend, refs)
+    assert observation['job0'].exit_code == 3
+    assert yard.containers(unit) == []
 
 
 def test_the_client_says_in_the_engines_words_what_it_refuses(docker):

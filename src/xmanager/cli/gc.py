@@ -78,7 +78,7 @@ def _sweep_containers(
 ) -> None:
     from xmanager.containers.sweeping import find, remove
 
-    for one in find(engine, str(store.home.path), lambda one: _is_over(store, one)):
+    for one in find(engine, store.home_id, lambda one: _is_over(store, one)):
         if not dry_run:
             remove(engine, one)
         state = f' ({one.state})' if one.state else ''

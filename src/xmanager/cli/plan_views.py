@@ -55,9 +55,10 @@ def made(facts: Mapping[str, Any]) -> str:
 
 
 def plain_plan(plan: Mapping[str, Any]) -> View:
-    """Commands have their secrets masked; what is not planned is null or empty."""
+    """Commands and notes have their secrets masked; what is not planned is null or empty."""
     commands = [list(masking.mask_argv(argv)) for argv in plan['commands']]
-    view: View = views.plain({**plan, 'commands': commands})
+    notes = [masking.mask_text(note) for note in plan['notes']]
+    view: View = views.plain({**plan, 'commands': commands, 'notes': notes})
     return view
 
 

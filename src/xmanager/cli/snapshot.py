@@ -187,7 +187,9 @@ def gc(older_than: float, dry_run: bool) -> None:
     with session.open_store(readonly=True) as store:
         done = _snapshots(store).gc(_users(store).keys(), older_than, dry_run)
     for one in done.snapshots:
-        click.echo(f'{one.digest[:_DIGITS]}  {_size(one.bytes)}  {terminal.one_line(one.path)}')
+        damaged = '  (damaged)' if one.damaged else ''
+        path = terminal.one_line(one.path)
+        click.echo(f'{one.digest[:_DIGITS]}  {_size(one.bytes)}  {path}{damaged}')
     verb = 'would remove' if dry_run else 'removed'
     count = wording.plural(len(done.snapshots), 'snapshot')
     click.echo(f'{verb} {count} and {_size(done.bytes)} of content')

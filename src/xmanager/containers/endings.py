@@ -1,7 +1,8 @@
-"""How a container ended, in the file that its keeper leaves: what the exit code alone does not tell."""
+"""What a keeper leaves in its folder: how its container ended, whether that is removed, and who its keepers were."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -60,3 +61,39 @@ def read_ending(folder: str, key: str) -> Ending | None:
         return Ending(**said)
     except TypeError:  # Of another version.
         return None
+
+
+def mark_removed(folder: str) -> None:
+    """Notes that nothing of the container is left in the engine."""
+    with contextlib.suppress(OSError):  # Without it one more keeper looks, and finds nothing.
+        open(f'{folder}/removed', 'wb').close()
+
+
+def is_removed(folder: str) -> bool:
+    """Whether a keeper has noted that nothing of the container is left."""
+    return os.path.exists(f'{folder}/removed')
+
+
+def note_keeper(folder: str) -> None:
+    """Adds this process to those that were keepers of the folder; what it has to say itself goes to `keeper.log`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    with contextlib.suppress(OSError):  # A full disk keeps no container from being kept.
+        os.dup2(os.open(f'{folder}/keeper.log', flags, 0o600), 2)
+        descriptor = os.open(f'{folder}/keepers', flags, 0o600)
+        os.write(descriptor, f'{os.getpid()}\n'.encode())
+        os.close(descriptor)
+
+
+def note(sentence: str) -> None:
+    """Writes a line to `keeper.log`, for whoever looks there for what went wrong."""
+    with contextlib.suppress(OSError):
+        os.write(2, f'{sentence}\n'.encode())
+
+
+def read_keepers(folder: str) -> list[int]:
+    """The processes that were keepers of the folder, by number: others may have these by now."""
+    try:
+        with open(f'{folder}/keepers', 'rb') as file:
+            return [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return []

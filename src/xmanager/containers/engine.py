@@ -54,12 +54,13 @@ class Engine:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
+        timeout: float | None = None,
     ) -> Answer:
         """One request below the API's version: `engine.request('GET', '/info').json()`.
 
         A mapping is sent as JSON, pieces of bytes as they come. Values of the query that are no text are sent as JSON.
         The body of the answer has arrived, unless it is a `stream`: then read `pieces` and `close`. Raises EngineError
-        with the engine's own words if it refuses or breaks off.
+        with the engine's own words if it refuses or breaks off, or is silent for `timeout` seconds.
         """
         sent = dict(headers or {})
         if isinstance(body, Mapping):
@@ -70,7 +71,7 @@ class Engine:
             words = {n: v if isinstance(v, str) else json.dumps(v) for n, v in query.items()}
             target += f'?{urlencode(words)}'
         try:
-            answer = ask(self.url, method, target, body=body, headers=sent)
+            answer = ask(self.url, method, target, body=body, headers=sent, timeout=timeout)
             if answer.status >= 400:
                 said = message(answer.read()) or f'HTTP status {answer.status}'
                 raise EngineError(f'{self._name} refused: {said}', status=answer.status)

@@ -17,18 +17,26 @@ import sys
 import time
 
 from xmanager.containers.body import SECRET_PREFIX, Spec, create_body
-from xmanager.containers.endings import Ending, read_ending, write_ending
+from xmanager.containers.courier import Courier
+from xmanager.containers.endings import (
+    Ending,
+    mark_removed,
+    note,
+    note_keeper,
+    read_ending,
+    write_ending,
+)
 from xmanager.containers.frames import Log, pieces, split
-from xmanager.containers.host import can_be_signalled, hard_limits
-from xmanager.containers.networks import GroupNetwork
+from xmanager.containers.host import hard_limits
+from xmanager.containers.networks import GroupNetwork, is_for_want_of_addresses
 from xmanager.containers.remote import NoAnswer, Refused, Remote
-from xmanager.containers.signals import HANDLED, KILL
+from xmanager.containers.signals import AGAIN, HANDLED
 
-_FATAL = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 _PATIENCE = 20.0  # Seconds for an engine that is restarting when a container is to be started.
-_REPEAT = 1.0  # A signal is not handed on twice within this time: a group and a process may both be sent it.
-_BIRTH = 1.0
+_ADDRESSES = 300.0  # Seconds for other units to end whose networks have all the addresses.
 _LONGEST_PAUSE = 0.5
+_MOST_REFUSALS = 5  # Of the rest of the output, after which the container ends without it,
+_MOST_FAILURES = 240  # and of answers that the engine has a trouble of its own.
 _REFUSED = 125  # As `docker run` itself exits.
 
 
@@ -42,30 +50,23 @@ class Keeper:
         self._name = self._spec['name']
         self._remote = Remote(self._spec['engine'])
         self._network = GroupNetwork(self._remote, self._spec, folder)
-        self._log = Log(output, f'{folder}/progress')
-        self._asked: list[
-            signal.Signals
-        ] = []  # Signals that came while there was nobody to get them.
-        self._sent: dict[int, float] = {}
-        self._started_at: float | None = None
+        self._courier = Courier(self._remote, self._name)
+        self._output = output
+        self._log: Log
+        self._refusals = self._failures = 0
         self._is_whole = False  # Its output was saved from its first byte to its last.
         self._has_init = True
 
     def take(self, signum: int, frame: object = None) -> None:
-        """Handles a signal: hands it on, or keeps it until the container runs and the engine answers."""
-        wanted = signal.SIGKILL if signum == KILL else signal.Signals(signum)
-        now = time.monotonic()
-        if now - self._sent.get(wanted, -_REPEAT) < _REPEAT:
-            return
-        self._sent[wanted] = now
-        self._asked.append(wanted)
-        if self._started_at is not None:
-            self._hand_on()
+        """Handles a signal."""
+        self._courier.take(signum, frame)
 
     def keep(self) -> int:
         """Does all that is left to do for the container. Returns its exit code, 128 + n for signal n."""
         ending = read_ending(self._folder, self._spec['key'])
         if ending is None:
+            # Not before: while another keeper is at work, the log and what is noted of it change.
+            self._log = Log(self._output, f'{self._folder}/progress')
             ending = self._attend()
             if self._log.lost:
                 lost = f'{self._log.lost:,} bytes of its output could not be saved: {self._log.trouble}'
@@ -76,19 +77,33 @@ class Keeper:
 
     def _attend(self) -> Ending:
         """Follows the container to its end, from wherever it is."""
-        pause = 0.005
         try:
             self._meet()
-            state = self._create()
-            while True:
-                ending = self._advance(state)
-                if ending is not None:
-                    return ending
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                state = self._inspect()
+            return self._follow()
         except Refused as error:
             return Ending(_REFUSED, reason=self._explain(error), refused=True)
+
+    def _follow(self) -> Ending:
+        pause, began, latest, waits = 0.005, time.monotonic(), float('inf'), False
+        while True:
+            try:
+                ending = self._advance(self._create())
+                if ending is not None:
+                    return ending
+            except NoAnswer as error:
+                # The engine broke off: the next look tells how far it came.
+                latest = min(latest, time.monotonic() + _PATIENCE)
+                if not self._has_begun and time.monotonic() > latest:
+                    raise Refused(0, f'the container engine breaks off ({error})') from error
+            except Refused as error:
+                late = time.monotonic() > began + _ADDRESSES
+                if late or self._has_begun or not is_for_want_of_addresses(error.said):
+                    raise
+                if not waits:
+                    note(f'waits for a network: {error.said}')
+                waits = True
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _advance(self, state: dict[str, object] | None) -> Ending | None:
         """One step from a state of the container; None if there is more to come."""
@@ -98,19 +113,20 @@ class Keeper:
             )
         status = state['Status']
         if status in ('created', 'configured', 'initialized'):
-            fatal = self._is_called_off()
-            if fatal:
-                return Ending(128 + fatal)
+            if self._courier.called_off:
+                return Ending(128 + self._courier.called_off)
             self._run()
         elif status in ('running', 'paused', 'restarting', 'stopping'):
-            self._is_running()
+            self._courier.deliver()
             self._catch_up(follow=True)
         else:
-            if not self._is_whole:
-                self._catch_up(follow=False)
+            is_whole = self._is_whole or self._catch_up(follow=False)
+            if not is_whole and not self._is_hopeless:
+                return None
             code = state.get('ExitCode')
             code = code if isinstance(code, int) and 0 <= code < 256 else 255
-            return Ending(code, oom=bool(state.get('OOMKilled')))
+            lost = '' if is_whole else 'the engine did not give the rest of its output'
+            return Ending(code, oom=bool(state.get('OOMKilled')), reason=lost)
         return None
 
     # --- beginning
@@ -123,7 +139,7 @@ class Keeper:
                 self._remote.ping()
                 return
             except NoAnswer as error:
-                if not self._has_begun and (time.monotonic() > latest or self._is_called_off()):
+                if not self._has_begun and (time.monotonic() > latest or self._courier.called_off):
                     raise Refused(
                         0, f'the container engine does not answer ({error}). Is it running?'
                     ) from error
@@ -133,8 +149,7 @@ class Keeper:
         """Creates the container unless it was created before; its state."""
         if self._has_begun:
             return self._inspect()
-        fatal = self._is_called_off()
-        if fatal:
+        if self._courier.called_off:
             return {'Status': 'created'}
         with self._network.turn():
             self._network.make()
@@ -193,10 +208,11 @@ class Keeper:
                 if not self._is_for_want_of_init(error):
                     raise
                 self._has_init = False
+                os.unlink(f'{self._folder}/created')
                 self._remote.call('DELETE', f'/containers/{self._name}', {'force': '1'})
                 self._post_create()
                 return
-            self._is_running()
+            self._courier.deliver()
             try:
                 for stream, data in split(pieces(answer.receive), raw=self._is_terminal):
                     self._log.write(stream, data)
@@ -215,8 +231,11 @@ class Keeper:
 
     # --- while it runs
 
-    def _catch_up(self, *, follow: bool) -> None:
-        """Saves what the engine's own record has more than the log; to the end of the container if `follow`."""
+    def _catch_up(self, *, follow: bool) -> bool:
+        """Saves what the engine's own record has more than the log; to the end of the container if `follow`.
+
+        True if there was all of it.
+        """
         try:
             answer = self._remote.logs(self._name, follow=follow)
             try:
@@ -224,43 +243,14 @@ class Keeper:
                 self._is_whole = self._is_whole or not follow
             finally:
                 answer.close()
-        except (NoAnswer, Refused):
-            return  # The engine is being restarted, or the container was removed: the next look tells.
-
-    def _is_running(self) -> None:
-        if self._started_at is None:
-            self._started_at = time.monotonic()
-        self._hand_on()
-
-    def _hand_on(self) -> None:
-        """Sends the container what was asked for and not sent yet."""
-        while self._asked:
-            wanted = self._asked[0]
-            try:
-                if wanted != signal.SIGKILL:
-                    self._wait_for_birth(wanted)
-                self._remote.call('POST', f'/containers/{self._name}/kill', {'signal': wanted.name})
-            except NoAnswer:
-                return  # Sent again as soon as the engine answers.
-            except Refused:
-                pass  # It has ended.
-            if self._asked and self._asked[0] == wanted:
-                del self._asked[0]
-
-    def _wait_for_birth(self, wanted: signal.Signals) -> None:
-        """Waits until the first process of the container can be signalled: before that a signal is lost on it.
-
-        Linux drops what is sent to process 1 of a namespace unless it has said what it does with it.
-        """
-        born = self._started_at or 0.0
-        if time.monotonic() - born > _BIRTH:
-            return
-        found = self._remote.inspect(self._name)
-        pid = found['State'].get('Pid') if found else 0
-        while pid and time.monotonic() - born < _BIRTH:
-            if can_be_signalled(pid, wanted):
-                return
-            time.sleep(0.005)
+        except NoAnswer:
+            pass  # The engine is being restarted: the next look tells.
+        except (
+            Refused
+        ) as error:  # The container was removed, or the engine has not all that it needs.
+            self._refusals += error.status < 500
+            self._failures += 1
+        return self._is_whole
 
     # --- ending
 
@@ -278,10 +268,23 @@ class Keeper:
 
     def _remove(self) -> None:
         """Removes the container, and the network that its unit has for itself once no other is there."""
-        with contextlib.suppress(NoAnswer, Refused):  # `xmanager gc` removes what is left.
-            self._remote.call('DELETE', f'/containers/{self._name}', {'force': '1', 'v': '1'})
-        with contextlib.suppress(NoAnswer, Refused):
-            self._network.remove_if_last()
+        try:
+            self._delete()
+            with contextlib.suppress(Refused):  # Another unit's container may be in it by hand.
+                self._network.remove_if_last()
+        except (NoAnswer, Refused) as error:
+            # One more keeper is started for it; what that leaves `xmanager gc` removes.
+            note(f'could not remove {self._name}: {error}')
+            return
+        mark_removed(self._folder)
+
+    def _delete(self) -> None:
+        try:
+            query = {'force': '1', 'v': '1'}
+            self._remote.call('DELETE', f'/containers/{self._name}', query)
+        except Refused as error:
+            if error.status not in (404, 409):  # It is gone, or about to be.
+                raise
 
     # --- what it asks itself
 
@@ -299,9 +302,10 @@ class Keeper:
         names = ('docker-init', 'catatonit', 'container-init')
         return self._has_init and any(name in error.said for name in names)
 
-    def _is_called_off(self) -> int:
-        """The signal by which it was told to end before it began; 0 if there is none."""
-        return next((s for s in self._asked if s in _FATAL or s == signal.SIGKILL), 0)
+    @property
+    def _is_hopeless(self) -> bool:
+        """The engine was asked often enough for the rest of the output."""
+        return self._refusals >= _MOST_REFUSALS or self._failures >= _MOST_FAILURES
 
     def _inspect(self) -> dict[str, object] | None:
         """The state of the container, None if it is gone. Waits for an engine that is restarted."""
@@ -331,8 +335,9 @@ class Keeper:
 def main() -> None:
     """Keeps the container of the folder that is named on the command line, and exits with its exit code."""
     folder = sys.argv[1]
+    note_keeper(folder)
     keeper = Keeper(folder)
-    for signum in HANDLED:
+    for signum in HANDLED | {AGAIN}:
         signal.signal(signum, keeper.take)
     # Whoever started this process has blocked them, so that none is lost before it can be handled.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)

@@ -10,6 +10,13 @@ from collections.abc import Iterator
 from xmanager.containers.body import Spec
 from xmanager.containers.remote import Remote
 
+_NO_ADDRESSES = ('address pool', 'could not find free subnet')
+
+
+def is_for_want_of_addresses(said: str) -> bool:
+    """Whether an engine says that its networks have taken all the addresses that it may give to them."""
+    return any(words in said for words in _NO_ADDRESSES)
+
 
 class GroupNetwork:
     """The network that a keeper's `container.json` names, if it names one. `folder` is the keeper's."""

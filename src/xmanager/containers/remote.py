@@ -50,14 +50,15 @@ class Remote:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
     ) -> Any:
-        """One request and its whole answer. Raises Refused or NoAnswer."""
-        return self._open(method, path, query, body).json()
+        """One request and its whole answer. Raises Refused or NoAnswer, after `timeout` seconds of silence too."""
+        return self._open(method, path, query, body, timeout=timeout).json()
 
-    def inspect(self, name: str) -> Any:
+    def inspect(self, name: str, timeout: float | None = None) -> Any:
         """What the engine knows of a container; None if there is none."""
         try:
-            return self.call('GET', f'/containers/{name}/json')
+            return self.call('GET', f'/containers/{name}/json', timeout=timeout)
         except Refused as error:
             if error.status != 404:
                 raise

@@ -20,4 +20,7 @@ FORWARDED = frozenset(
 KILL = signal.SIGRTMIN
 """Tells a keeper to have its container sent SIGKILL, which no keeper survives to see the end of."""
 
+AGAIN = signal.SIGRTMIN + 1
+"""A keeper's own: tells it to try again what the engine did not take."""
+
 HANDLED = FORWARDED | {KILL}

@@ -24,9 +24,9 @@ class Leftover:
     state: str = ''
 
 
-def find(engine: Engine, home: str, is_over: Callable[[Leftover], bool]) -> list[Leftover]:
+def find(engine: Engine, home_id: str, is_over: Callable[[Leftover], bool]) -> list[Leftover]:
     """Containers, then networks, that were made for units of this home which are over."""
-    filters = {'filters': {'label': [f'xmanager.home={home}']}}
+    filters = {'filters': {'label': [f'xmanager.home_id={home_id}']}}
     containers = engine.request('GET', '/containers/json', query={'all': '1', **filters}).json()
     networks = engine.request('GET', '/networks', query=filters).json()
     found = [*_listed('container', containers), *_listed('network', networks)]

@@ -55,7 +55,7 @@ class Download:
             raise
         if not block:
             self._blocks = None
-            raise CutError('the blob came to an end too early')
+            raise CutError('the blob came to an end too early', answered=True)
         return block
 
     def _open(self) -> Iterator[bytes]:

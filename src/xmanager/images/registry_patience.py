@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import attrs
 
 from xmanager.errors import PackagingError
-from xmanager.images.transport import CutError
+from xmanager.images.transport import CutError, UnreachableError
 
 T = TypeVar('T')
 
@@ -49,7 +49,8 @@ class Patience:
             except CutError as error:
                 cuts = 1 if error.moved and cuts else cuts + 1
                 if cuts >= _ATTEMPTS:
-                    raise PackagingError(
+                    failure = PackagingError if error.answered else UnreachableError
+                    raise failure(
                         f'{what} failed {cuts} times in a row, at last because {error}. Try again later.'
                     ) from None
                 self.sleep(_PAUSES[cuts - 1])

@@ -27,6 +27,10 @@ _TOKEN_BYTES: Final = 2**20
 _AGENT: Final = 'xmanager'
 
 
+class NotThereError(PackagingError):
+    """The registry knows nothing of that name."""
+
+
 @attrs.frozen
 class Reply:
     """An answer that was read whole."""
@@ -106,8 +110,9 @@ class Session:
             if answer.status == 429 or seconds is not None:
                 raise BusyError(f'{self.registry} is busy ({answer.status})', seconds)
         if answer.status >= 500 or answer.status == 408:
-            raise CutError(f'{self.registry} answered with {answer.status}{said}')
-        raise PackagingError(f'{what}: {self._refusal(answer.status, said)}')
+            raise CutError(f'{self.registry} answered with {answer.status}{said}', answered=True)
+        failure = NotThereError if answer.status == 404 else PackagingError
+        raise failure(f'{what}: {self._refusal(answer.status, said)}')
 
     def exchange(
         self,
@@ -153,7 +158,7 @@ class Session:
             if not location:
                 raise PackagingError(f'{self.registry} redirects {url} to nowhere.')
             url = self.absolute(location, url)
-            self._check_target(url)
+            self.check_target(url)
             authorization = self._login.header(scopes) if self._is_ours(url) else ''
             answer = self._send(method, url, headers, b'', authorization)
             if answer.status not in _REDIRECTS:
@@ -180,11 +185,12 @@ class Session:
     def _is_ours(self, url: str) -> bool:
         return Origin.of(url) == Origin.of(self.base)
 
-    def _check_target(self, url: str) -> None:
+    def check_target(self, url: str) -> None:
+        """Raises PackagingError for a place to which the registry sends us and where anybody may listen in."""
         origin = Origin.of(url)
         if origin.scheme == 'http' and not self._is_plain(origin.address):
             raise PackagingError(
-                f'{self.registry} redirects to {origin.address} without TLS: refused. '
+                f'{self.registry} sends to {origin.address} without TLS: refused. '
                 f'If that is meant, add {origin.address} to XM_INSECURE_REGISTRIES.'
             )
 

@@ -82,7 +82,7 @@ class Upload:
         try:
             return self._send_rest(offset) if offset else self._send_all()
         except CutError as error:
-            raise CutError(str(error), moved=moved) from None
+            raise CutError(str(error), moved=moved, answered=error.answered) from None
 
     def _begin(self) -> None:
         path = f'/v2/{self._reference.repository}/blobs/uploads/'
@@ -119,7 +119,9 @@ class Upload:
         """The registry may say another place after each request."""
         location = headers.get('Location')
         if location:
-            self._location = self._session.absolute(location, url)
+            target = self._session.absolute(location, url)
+            self._session.check_target(target)
+            self._location = target
 
     def _send_all(self) -> Message:
         return self._finish(self._blob.body(0, self._count))
@@ -148,7 +150,9 @@ class Upload:
         answer.discard()
         self._may_resume = False
         self._location = ''
-        raise CutError(f'{self._reference.registry} has lost the upload ({answer.status})')
+        raise CutError(
+            f'{self._reference.registry} has lost the upload ({answer.status})', answered=True
+        )
 
     def _count(self, bytes_sent: int) -> None:
         self._reported += bytes_sent

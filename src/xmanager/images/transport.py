@@ -23,11 +23,19 @@ _BODY_SECONDS: Final = 300.0
 
 
 class CutError(Exception):
-    """The connection broke, or what came over it was no HTTP. `moved` tells whether some of it had worked."""
+    """The connection broke, or what came over it was no HTTP, or the server is out of order.
 
-    def __init__(self, reason: str, *, moved: bool = False) -> None:
+    `moved` tells whether some of the work is done and need not be done again, `answered` whether the server answered.
+    """
+
+    def __init__(self, reason: str, *, moved: bool = False, answered: bool = False) -> None:
         super().__init__(reason)
         self.moved = moved
+        self.answered = answered
+
+
+class UnreachableError(PackagingError):
+    """Nobody answers there."""
 
 
 class Answer:
@@ -59,17 +67,19 @@ class Answer:
         return b''.join(parts)
 
     def blocks(self) -> Iterator[bytes]:
-        """The body, block by block. Raises CutError if it breaks off."""
+        """The body, block by block. Raises CutError if it breaks off: who keeps blocks knows how far it got."""
         done = False
         try:
             while block := self._response.read(BLOCK):
                 yield block
             # http.client takes an end that comes too early for the end.
             if self._response.length:
-                raise CutError('the connection was closed in the middle of an answer', moved=True)
+                raise CutError(
+                    'the connection was closed in the middle of an answer', answered=True
+                )
             done = True
         except (OSError, http.client.HTTPException) as error:
-            raise CutError(_reason(error), moved=True) from None
+            raise CutError(_reason(error), answered=True) from None
         finally:
             if done and self._keep:
                 self._connection.give_back()
@@ -259,7 +269,7 @@ class Transport:
             )
         first = origin not in self._answered
         if first and isinstance(error, ConnectionRefusedError | socket.gaierror):
-            return PackagingError(
+            return UnreachableError(
                 f'{origin.address} could not be reached: {_reason(error)}. Is the name right, and does it run?'
             )
         return CutError(_reason(error))

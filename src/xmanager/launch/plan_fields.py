@@ -43,7 +43,7 @@ def of_executable(executable: Packaged, verbose: bool) -> Fields:
         fields.append(('image', _image(plan.image)))
     fields += [('layer', _layer(layer)) for layer in plan.layers]
     fields += [('runs', quoted(masking.mask_argv(argv))) for argv in plan.commands]
-    fields += [('note', note) for note in plan.notes]
+    fields += [('note', masking.mask_text(note)) for note in plan.notes]
     if not fields and 'path' in executable.facts:
         fields.append(
             ('file', _joined(_short(str(executable.facts['path'])), _bytes(executable.facts)))

@@ -19,10 +19,9 @@ from xmanager.errors import PackagingError
 from xmanager.images.layer import READ_BYTES, tar_chunks
 from xmanager.images.layer_cache import LayerCache
 from xmanager.images.values import Layer
-from xmanager.packaging import children
 from xmanager.packaging.one_at_a_time import one_at_a_time
 from xmanager.packaging.requirements import Requirements
-from xmanager.packaging.uv import find_uv
+from xmanager.packaging.uv import find_uv, run_uv
 from xmanager.packaging.workshop import Workshop
 
 PLACE: Final = '/opt/xmanager/packages'
@@ -34,7 +33,6 @@ _ARCHITECTURES: Final = {'amd64': 'x86_64', 'arm64': 'aarch64', 'riscv64': 'risc
 # What depends on where and when it was installed.
 _LEFT_OUT: Final = frozenset({'direct_url.json', 'uv_cache.json', 'REQUESTED'})
 _SHEBANG: Final = re.compile(rb"#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*python[^\n]*)\n")
-_LAST_LINES: Final = 12
 
 
 @attrs.frozen
@@ -144,11 +142,8 @@ def _install(
 def _uv(
     uv: str, arguments: tuple[str, ...], requirements: Requirements, workshop: Workshop, cwd: Path
 ) -> None:
-    lines: list[str] = []
-    environ = {**workshop.environ, 'UV_NO_PROGRESS': '1', 'NO_COLOR': '1'}
-    if children.run((uv, *arguments), environ, lines.append, cwd=cwd) != 0:
-        said = '\n'.join(lines[-_LAST_LINES:]).replace(f'{cwd}/', '')
-        raise PackagingError(f"{requirements.lock} can't be installed into the image:\n{said}")
+    failure = f"{requirements.lock} can't be installed into the image"
+    run_uv((uv, *arguments), workshop.environ, cwd, failure)
 
 
 @attrs.frozen

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from xmanager.errors import PackagingError
-from xmanager.packaging.requirements import Requirements, gather
+from xmanager.packaging.requirements import Requirements, gather, lies_here
 
-_LOCAL: Final = re.compile(
-    r'^(?:[./~]|file:|(?:-e|--editable)\b)|@\s*(?:[./~]|file:)', re.IGNORECASE
-)
 _SOURCES: Final = ('editable', 'directory', 'path')
 
 
@@ -66,13 +62,6 @@ class _Files(Collection[str]):
 def _read_requirements(folder: str, name: str, asked: str) -> Requirements:
     found: dict[str, bytes] = {}
     gather(name, _Files(folder), lambda path: Path(folder, path).read_bytes(), found, asked)
-    for path, data in found.items():
-        if path.endswith('.whl'):
-            continue
-        for line in data.decode(errors='replace').splitlines():
-            words = line.partition(' #')[0].strip()
-            if _LOCAL.search(words) and posixpath.normpath(words) not in found:
-                raise _local(words, os.path.join(folder, path), asked)
     return _from_common_folder(folder, name, found)
 
 
@@ -117,12 +106,4 @@ def _local_in_pylock(document: dict[str, Any]) -> Iterator[str]:
 
 def _refuse_first(found: Iterator[str], lock: str, asked: str) -> None:
     for what in found:
-        raise _local(what, lock, asked)
-
-
-def _local(what: str, lock: str, asked: str) -> PackagingError:
-    return PackagingError(
-        f'{asked}: {lock} asks for {what}, which lies on this machine and may change: environments are '
-        'made of packages from an index. Put that code into the folder that is packaged, or name a wheel beside '
-        'the lock file.'
-    )
+        raise lies_here(what, lock, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,29 +17,16 @@ from typing import Any, Final
 
 import attrs
 
-from xmanager.errors import PackagingError
-from xmanager.packaging import children
 from xmanager.packaging.environment_locks import read_lock
-from xmanager.packaging.git import mask_credentials
 from xmanager.packaging.one_at_a_time import one_at_a_time
 from xmanager.packaging.requirements import Requirements
-from xmanager.packaging.uv import find_uv
+from xmanager.packaging.uv import find_uv, run_uv
 from xmanager.packaging.workshop import Workshop
 
 # Raised whenever the same lock would give another environment.
 _FORMAT: Final = 1
 _COMPLETE: Final = 'xmanager.json'
-_LAST_LINES: Final = 12
 _DAY: Final = 86400.0
-# By these uv would work on another environment than the one that it is told.
-_ELSEWHERE: Final = (
-    'VIRTUAL_ENV',
-    'CONDA_PREFIX',
-    'UV_PROJECT',
-    'UV_PROJECT_ENVIRONMENT',
-    'UV_PYTHON',
-    'UV_WORKING_DIR',
-)
 
 
 @attrs.frozen
@@ -83,13 +71,21 @@ def make_environment(lock: str, workshop: Workshop, name: str, asked: str) -> En
     Whoever asks for the same one meanwhile waits for it. One that is half made is never used.
     """
     environment, requirements = find_environment(lock, workshop, asked)
-    if not environment.exists:
+    if not _is_there(environment):
         waits = f'waiting for another launch that makes its environment ({os.path.basename(lock)})'
         with one_at_a_time(workshop.cache, environment.key, lambda: workshop.tell(name, waits)):
-            if not environment.exists:
+            if not _is_there(environment):
                 _make(environment, requirements, workshop, name, asked)
-    os.utime(environment.folder / _COMPLETE)
     return environment
+
+
+def _is_there(environment: Environment) -> bool:
+    """Whether it was made; it counts as just used first, so that no removal that begins now takes it away."""
+    try:
+        os.utime(environment.folder / _COMPLETE)
+    except FileNotFoundError:
+        return False
+    return environment.exists
 
 
 def gc_environments(
@@ -102,18 +98,25 @@ def gc_environments(
     removed = []
     for note in sorted((cache / 'environments').glob(f'*/{_COMPLETE}')):
         folder = note.parent
-        if folder.name in keep or not _is_old(note, older_than):
-            continue
-        if not dry_run:
-            # Renamed first: nobody finds half of one.
-            gone = folder.with_name(f'.{folder.name}-gone')
-            os.rename(folder, gone)
-            shutil.rmtree(gone)
-        removed.append(folder)
+        # Another process may remove the same ones.
+        with contextlib.suppress(FileNotFoundError):
+            if folder.name in keep or not _is_old(note, older_than):
+                continue
+            if not dry_run:
+                _remove(folder)
+            removed.append(folder)
     for half in () if dry_run else (cache / 'environments').glob('.*'):
-        if _is_old(half, max(older_than, _DAY)):
-            shutil.rmtree(half, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            if _is_old(half, max(older_than, _DAY)):
+                shutil.rmtree(half, ignore_errors=True)
     return removed
+
+
+def _remove(folder: Path) -> None:
+    # Renamed first, so that nobody finds half of one; to a name that no removal which was killed has left.
+    gone = folder.with_name(f'.{folder.name}-gone-{os.getpid()}-{time.monotonic_ns()}')
+    os.rename(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _is_old(path: Path, seconds: float) -> bool:
@@ -186,17 +189,9 @@ class _Uv:
         self.run('pip', 'install', '--python', str(python), '--requirements', str(lock))
 
     def run(self, *arguments: str) -> None:
-        lines: list[str] = []
-
         def hear(line: str) -> None:
-            line = mask_credentials(line)
-            lines.append(line)
             if line.strip():
                 self.workshop.tell(self.name, f'building the environment: {line.strip()}')
 
-        environ = {**self.workshop.environ, 'UV_NO_PROGRESS': '1', 'NO_COLOR': '1'}
-        for name in _ELSEWHERE:
-            environ.pop(name, None)
-        if children.run((self.program, *arguments), environ, hear, cwd=self.given) != 0:
-            said = '\n'.join(lines[-_LAST_LINES:]).replace(f'{self.given}/', '')
-            raise PackagingError(f"{self.asked} can't be installed:\n{said}")
+        command = (self.program, *arguments)
+        run_uv(command, self.workshop.environ, self.given, f"{self.asked} can't be installed", hear)

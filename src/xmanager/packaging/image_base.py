@@ -78,7 +78,10 @@ def from_registry(name: str, workshop: Workshop, tell: Callable[[str], None]) ->
     """The base as a registry has it: its manifest and configuration are read, its layers are not."""
     from xmanager.images.manifests import read_config
     from xmanager.images.registry import Registry
+    from xmanager.images.registry_session import NotThereError
 
+    if _ID.fullmatch(name):
+        raise NotThereError(f'{name} is the id of an image in an engine: no registry knows it.')
     reference = Reference.parse(name)
     with Registry(reference, workshop.environ, tell) as registry:
         manifest = registry.get_manifest()

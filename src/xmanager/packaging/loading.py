@@ -170,11 +170,18 @@ def prune_images(
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime <= older_than:
                 continue
-            note = json.loads(path.read_bytes())
-            if note['image'] in keep:
+            try:
+                note = json.loads(path.read_bytes())
+                image, name, url = note['image'], note['name'], note['engine']
+            except (ValueError, KeyError, TypeError):
+                # Left by a machine that went down: it names nothing that could be removed.
+                if not dry_run:
+                    path.unlink()
                 continue
-            if dry_run or remove(note['engine'], note['name']):
-                removed.append(note['name'])
+            if image in keep:
+                continue
+            if dry_run or remove(url, name):
+                removed.append(name)
                 if not dry_run:
                     path.unlink(missing_ok=True)
     return removed

@@ -74,18 +74,23 @@ def _load(making: PythonImage, digest: str, entries: Sequence[Entry]) -> dict[st
 
 
 def _push(making: PythonImage, digest: str, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Onto a base in a registry, where its layers can stay; else onto what the local engine has."""
+    """Onto a base in a registry, where its layers can stay; if there is none, onto what the local engine has."""
     from xmanager.images.reference import Reference
+    from xmanager.images.registry_session import NotThereError
+    from xmanager.images.transport import UnreachableError
     from xmanager.packaging.loading import local_name
     from xmanager.packaging.pushing import push
 
     try:
         found = image_base.from_registry(making.base_name, making.workshop, making.tell)
-    except PackagingError as error:
+    except (NotThereError, UnreachableError) as error:
         here = _base_here(making)
         if here is None:
             raise PackagingError(f'{making.asked}: base_image: {error}') from None
+        making.tell(f'using the base image of the local engine: {error}')
         found = here
+    except PackagingError as error:
+        raise PackagingError(f'{making.asked}: base_image: {error}') from None
     image, layers = making.image(found, digest, entries, compressed=True)
     below = local_name(making.spec.name, image.id).removeprefix('xmanager/')
     target = Reference.parse(f'{making.workshop.push.rstrip("/")}/{below}')
@@ -184,3 +189,6 @@ def _link_tree(source: Path, target: Path) -> None:
         return other
 
     shutil.copytree(source, target, symlinks=True, copy_function=link)
+    # In a read-only folder the removal of a file fails at first, and its mode would be changed: that of the kept one.
+    for folder, _, _ in os.walk(target):
+        os.chmod(folder, 0o755)

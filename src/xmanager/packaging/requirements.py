@@ -25,6 +25,13 @@ _FIND_LINKS: Final = re.compile(r'(?:-f|--find-links)[\s=]*(?P<path>\S+)')
 _EDITABLE: Final = re.compile(r'(?:-e|--editable)\b')
 _COMMENT: Final = re.compile(r'(?:^|\s)#.*')
 _REMOTE: Final = re.compile(r'[a-z+]+://', re.I)
+# What lies on this machine at a place that is none of the folder's.
+_LOCAL: Final = re.compile(
+    r'^(?:[/~]|(?:-{1,2}[\w-]+[\s=]+)?(?:\w+\+)?file:'
+    r'|(?:-f|-i|--find-links|--index-url|--extra-index-url)[\s=]*[/~])'
+    r'|@\s*(?:[./~]|(?:\w+\+)?file:)',
+    re.IGNORECASE,
+)
 
 Read = Callable[[str], bytes]
 """The content of a file of the folder by its path."""
@@ -80,7 +87,8 @@ def gather(
 ) -> bool:
     """Adds a file of requirements and all it names to `found`; says whether any package is asked for.
 
-    `there` are the files that it may name. Raises PackagingError for what would have to be built of a folder.
+    `there` are the files that it may name. Raises PackagingError for what would have to be built of a folder, and
+    for what lies elsewhere on this machine: it may change unseen.
     """
     if path not in there:
         raise PackagingError(
@@ -91,6 +99,8 @@ def gather(
     found[path] = read(path)
     any_package = False
     for line in _lines(found[path], path, asked):
+        if _LOCAL.search(line):
+            raise lies_here(line, path, asked)
         if _REMOTE.search(line.split()[-1]):
             any_package = any_package or not line.startswith('-')
         elif match := _INCLUDE.match(line):
@@ -102,7 +112,7 @@ def gather(
             raise _must_be_built(asked, path, line)
         elif not line.startswith('-'):
             any_package = True
-            local = _beside(path, shlex.split(line)[0])
+            local = _beside(path, _first_word(line, path, asked))
             if local in there and local.endswith('.whl'):
                 found[local] = read(local)
             elif line.startswith('.') or (local in there and '/' in line):
@@ -120,8 +130,27 @@ def _lines(data: bytes, path: str, asked: str) -> Iterator[str]:
             yield stripped
 
 
+def _first_word(line: str, path: str, asked: str) -> str:
+    try:
+        return shlex.split(line)[0]
+    except ValueError as error:
+        reason = str(error).lower()
+        raise PackagingError(
+            f"{asked}: {path} has a line that can't be read, {line!r}: {reason}."
+        ) from None
+
+
 def _beside(path: str, other: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), other))
+
+
+def lies_here(what: str, lock: str, asked: str) -> PackagingError:
+    """What a lock file asks for is on this machine, outside of what is packaged."""
+    return PackagingError(
+        f'{asked}: {lock} asks for {what}, which lies on this machine and may change: environments and images are '
+        'made of packages from an index. Put that code into the folder that is packaged, or name a wheel beside '
+        'the lock file.'
+    )
 
 
 def _must_be_built(asked: str, path: str, line: str) -> PackagingError:

@@ -9,20 +9,25 @@ from pathlib import Path
 
 import attrs
 
+from xmanager.errors import PackagingError
 from xmanager.snapshot import manifest, trees
 from xmanager.snapshot.content import Contents
-from xmanager.snapshot.values import FILE
+from xmanager.snapshot.values import FILE, Entry
 
 
 @attrs.frozen
 class Kept:
-    """A snapshot in the store: when it was last taken or used (seconds since the epoch) and where it was taken from."""
+    """A snapshot in the store: when it was last taken or used (seconds since the epoch) and where it was taken from.
+
+    `damaged`: its manifest can't be read, as `collect` finds out.
+    """
 
     digest: str
     files: int
     bytes: int
     used_at: float
     path: str
+    damaged: bool = False
 
 
 @attrs.frozen
@@ -43,22 +48,38 @@ def collect(
     *,
     dry_run: bool,
 ) -> Collected:
-    """Removes those of `kept` that `keep` doesn't name and nobody has used since `before`. Repeating it is harmless."""
-    due = [one for one in kept if one.digest not in keep and one.used_at < before]
-    gone = {one.digest for one in due}
-    needed = {
-        (entry.digest, entry.executable)
-        for one in kept
-        if one.digest not in gone
-        for entry in manifest.parse((folder / 'manifests' / one.digest).read_bytes())
-        if entry.kind == FILE
-    }
+    """Removes those of `kept` that `keep` doesn't name and nobody has used since `before`. Repeating it is harmless.
+
+    One that is damaged is of no use to anybody, and goes whatever its age; not if `keep` names it, for a job may
+    run in its folder.
+    """
+    due: list[Kept] = []
+    needed: set[tuple[str, bool]] = set()
+    for one in kept:
+        entries = _entries(folder / 'manifests' / one.digest)
+        if one.digest not in keep and (entries is None or one.used_at < before):
+            due.append(attrs.evolve(one, damaged=entries is None))
+            continue
+        needed.update(
+            (entry.digest, entry.executable) for entry in entries or () if entry.kind == FILE
+        )
     if not dry_run:
         contents.begin_epoch()
         _remove(folder, due)
         _remove_indexes(folder / 'index', before)
     count, size = _sweep(folder / 'blobs', needed, dry_run=dry_run)
     return Collected(tuple(due), count, size)
+
+
+def _entries(path: Path) -> tuple[Entry, ...] | None:
+    """What a manifest names; None if it isn't what was written."""
+    text = path.read_bytes()
+    if manifest.digest_of(text) != path.name:
+        return None
+    try:
+        return manifest.parse(text)
+    except PackagingError:
+        return None
 
 
 def _remove(folder: Path, due: Sequence[Kept]) -> None:

@@ -1,4 +1,4 @@
-"""What is hidden wherever a task, a unit or an experiment is shown: values whose names look like secrets.
+"""What is hidden wherever a task, a unit or an experiment is shown: what is named like a secret, or stands in a URL.
 
 Pure, and quick to import: launchers, commands and web pages share it.
 """
@@ -14,6 +14,12 @@ MASK: Final = '***'
 _SECRET_NAME = re.compile(r'(^|_)(token|passwd)$|(_|api|access)key$|password|passphrase|secret')
 _ASSIGNMENT = re.compile(r'(?<![\w.-])(-{0,2}[A-Za-z_][\w.-]*)=("[^"]*"|\'[^\']*\'|\S*)')
 _FLAG = re.compile(r'-{1,2}[A-Za-z_][\w.-]*')
+# Of web addresses a user without a password too: that may be a token.
+_LOGIN = re.compile(
+    r'\b(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^\s/?#:@\'"]*:[^\s/?#\'"]*|(?:(?<=http://)|(?<=https://))[^\s/?#:@\'"]+)@',
+    re.I,
+)
+_BEARER = re.compile(r'\b(bearer)(\s+)[^\s\'"]+', re.I)
 _LONG_FLAG = re.compile(r'--[A-Za-z_]')
 
 
@@ -34,13 +40,21 @@ def placeholder(name: str) -> str:
 
 def mask_env(env: Mapping[str, str], secrets: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment as it may be shown; `secrets` (variable to the secret's name) follow what is given by value."""
-    shown = {name: MASK if looks_secret(name) and value else value for name, value in env.items()}
+    shown = {
+        name: MASK if looks_secret(name) and value else mask_text(value)
+        for name, value in env.items()
+    }
     return shown | {variable: placeholder(name) for variable, name in (secrets or {}).items()}
 
 
 def mask_argv(argv: Sequence[str]) -> tuple[str, ...]:
     """The command line as it may be shown: `--api_key=***`, `--api_key ***`, `API_KEY=***`."""
     return tuple(_mask_items(argv))
+
+
+def mask_text(text: str) -> str:
+    """A sentence or an argument as it may be shown: `API_KEY=***`, `https://***@host`, `Bearer ***`."""
+    return _mask_logins(_ASSIGNMENT.sub(_mask_assignment, text))
 
 
 def mask_values(value: Any) -> Any:
@@ -82,7 +96,13 @@ def _mask_argument(argument: str) -> str:
     name, equals, value = argument.partition('=')
     if equals and value and re.fullmatch(r'-{0,2}[A-Za-z_][\w.-]*', name) and looks_secret(name):
         return f'{name}={MASK}'
-    return _ASSIGNMENT.sub(_mask_assignment, argument)
+    return mask_text(argument)
+
+
+def _mask_logins(text: str) -> str:
+    if '@' in text:
+        text = _LOGIN.sub(rf'\g<scheme>://{MASK}@', text)
+    return _BEARER.sub(rf'\1\2{MASK}', text)
 
 
 def _mask_assignment(match: re.Match[str]) -> str:

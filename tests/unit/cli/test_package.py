@@ -9,6 +9,17 @@ with xm_local.create_experiment('a title') as experiment:
         experiment.add(xm.Job(sh, xm_local.Local()), args={'args': {'n': n}})
 """
 
+INSTRUCTED = """
+from xmanager import xm, xm_local
+with xm_local.create_experiment('a title') as experiment:
+    experiment.package([
+        xm.python_container(
+            xm_local.Local.Spec(), xm.ModuleName('train'), 'code', base_image='base:1',
+            docker_instructions=['RUN pip install -i https://me:hush@host.test/simple alpha'],
+        )
+    ])
+"""
+
 
 @pytest.fixture
 def launcher(tmp_path, monkeypatch):
@@ -97,3 +108,13 @@ def test_a_file_that_is_not_there_is_told(run, launcher):
     result = run('package', 'nothing.py')
     assert result.code == 2
     assert 'nothing.py does not exist' in result.err
+
+
+def test_a_dry_run_shows_no_secrets_of_instructions(run, launcher, tmp_path):
+    (tmp_path / 'code').mkdir()
+    (tmp_path / 'code' / 'train.py').touch()
+    launcher.write_text(INSTRUCTED)
+    for flags in ((), ('--json',)):
+        said = run('package', launcher, '--dry-run', *flags).out
+        assert 'pip install -i https://***@host.test/simple alpha' in said
+        assert 'hush' not in said

@@ -155,3 +155,10 @@ def test_an_unknown_digest_is_an_error(run, snapshot):
         code, out, err = run('snapshot', 'show', name)
         assert (code, out) == (1, '')
         assert 'snapshot' in err
+
+
+def test_gc_says_which_snapshot_is_damaged(run, snapshots, snapshot, code):
+    (snapshots.folder / 'manifests' / snapshot.digest).write_text('')
+    said = run('snapshot', 'gc').out
+    assert f'{snapshot.digest[:12]}  0 B  {code}  (damaged)' in said
+    assert snapshots.list() == []

@@ -213,3 +213,11 @@ def test_a_source_that_lies_does_not_get_its_blob_through(server: FaultyRegistry
         with client(server) as registry, client(source, 'team/base') as base, refused:
             registry.upload_stream(described(DATA), base)
     assert not server.blobs
+
+
+def test_an_upload_is_not_sent_in_clear_to_another_host(server: FaultyRegistry) -> None:
+    server.fail('POST', 'uploads', replies(202, {'Location': 'http://other.test/v2/upload'}))
+    refused = pytest.raises(PackagingError, match=r'sends to other\.test without TLS: refused')
+    with client(server) as registry, refused:
+        registry.upload(described(b'x'), b'x')
+    assert server.count('PUT') == 0

@@ -19,7 +19,9 @@ from tests.unit.images.registry_desk import Clock
 from xmanager.errors import PackagingError
 from xmanager.images.reference import Reference
 from xmanager.images.registry import Registry
+from xmanager.images.transport import UnreachableError
 from xmanager.images.transport_address import Origin, is_loopback
+from xmanager.images.values import OCI_LAYER_GZIP, Descriptor
 
 DIGEST = f'sha256:{"0" * 64}'
 
@@ -161,3 +163,65 @@ def test_a_registry_that_is_named_is_spoken_to_in_plain_http() -> None:
             assert registry._session.base == f'{scheme}://registry.test:5000'
     with Registry(Reference.parse('python'), {}) as registry:
         assert registry._session.base == 'https://registry-1.docker.io'
+
+
+def hangs_up_after(head: bytes, port: list[int], times: int) -> threading.Thread:
+    """Answers so often with these bytes and closes; its port is in `port`."""
+    listener = socket.create_server(('127.0.0.1', 0))
+    port.append(listener.getsockname()[1])
+
+    def serve() -> None:
+        with listener:
+            for _ in range(times):
+                line, _address = listener.accept()
+                with line:
+                    line.recv(65536)
+                    line.sendall(head)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize('sent', [b'', b'half'])
+def test_one_that_never_sends_more_is_given_up_with(sent: bytes) -> None:
+    port: list[int] = []
+    thread = hangs_up_after(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n' + sent, port, 5)
+    clock = Clock()
+    reference = Reference.parse(f'127.0.0.1:{port[0]}/a')
+    told = pytest.raises(PackagingError, match='5 times in a row')
+    with Registry(reference, {}, patience=clock.patience) as registry, told:
+        registry.get_manifest()
+    thread.join()
+    assert len(clock.slept) == 4
+
+
+@pytest.mark.parametrize('sent', [b'', b'half'])
+def test_a_blob_of_which_nothing_more_comes_is_given_up(sent: bytes) -> None:
+    port: list[int] = []
+    thread = hangs_up_after(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n' + sent, port, 5)
+    reference = Reference.parse(f'127.0.0.1:{port[0]}/a')
+    told = pytest.raises(PackagingError, match='5 times in a row')
+    wanted = Descriptor(OCI_LAYER_GZIP, DIGEST, 100)
+    with Registry(reference, {}, patience=Clock().patience) as registry, told:
+        list(registry.get_blob(wanted))
+    thread.join()
+
+
+def test_nobody_there_is_unreachable_but_one_out_of_order_is_not() -> None:
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        port = listener.getsockname()[1]
+    reference = Reference.parse(f'127.0.0.1:{port}/a')
+    with Registry(reference, {}) as registry, pytest.raises(UnreachableError):
+        registry.get_manifest()
+    ports: list[int] = []
+    thread = hangs_up_after(b'HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n', ports, 5)
+    reference = Reference.parse(f'127.0.0.1:{ports[0]}/a')
+    patience = Clock().patience
+    with (
+        Registry(reference, {}, patience=patience) as registry,
+        pytest.raises(PackagingError, match='answered with 500') as caught,
+    ):
+        registry.get_manifest()
+    thread.join()
+    assert not isinstance(caught.value, UnreachableError)

@@ -177,3 +177,19 @@ def test_a_lock_of_uv_is_exported_first(workshop, tmp_path):
     asked = Requirements('uv.lock', {**files, 'uv.lock': lock})
     layer = dependency_layer(asked, TARGET, workshop, 'app', compressed=False)
     assert (unpacked(layer, tmp_path / 'image') / 'alpha.py').exists()
+
+
+def test_uv_is_told_of_no_other_environment_and_its_words_show_no_passwords(tmp_path):
+    uv = tmp_path / 'uv'
+    uv.write_text(
+        '#!/bin/sh\necho "no https://me:hush@host.test [$UV_PYTHON$VIRTUAL_ENV]"\nexit 1\n'
+    )
+    uv.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    environ = {'PATH': path, 'UV_PYTHON': '/other', 'VIRTUAL_ENV': '/another'}
+    workshop = Workshop(tmp_path / 'home', environ)
+    with pytest.raises(PackagingError) as caught:
+        dependency_layer(
+            asks_for('numpy'), Target('3.11', 'amd64'), workshop, 'app', compressed=False
+        )
+    assert str(caught.value).endswith('no https://***@host.test []')

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,3 +297,28 @@ def test_using_an_environment_keeps_it(place):
     os.utime(environment.folder / 'xmanager.json', (long_ago, long_ago))
     place.make(lock)
     assert gc_environments(place.folder / 'home' / 'cache', DAY, set()) == []
+
+
+def test_what_a_removal_that_was_killed_has_left_is_in_nobodys_way(place):
+    environment = place.make(place.write('requirements.txt', 'alpha==1.0\n'))
+    left = environment.folder.with_name(f'.{environment.key}-gone')
+    (left / 'bin').mkdir(parents=True)
+    long_ago = time.time() - 2 * DAY
+    for path in (environment.folder / 'xmanager.json', left):
+        os.utime(path, (long_ago, long_ago))
+    assert gc_environments(place.folder / 'home' / 'cache', DAY, set()) == [environment.folder]
+    assert place.left() == []
+
+
+def test_an_environment_that_is_removed_meanwhile_is_made_again(place, monkeypatch):
+    lock = place.write('requirements.txt', 'alpha==1.0\n')
+    environment = place.make(lock)
+    touch = os.utime
+
+    def removed_first(path, *times):
+        if environment.exists:
+            shutil.rmtree(environment.folder)
+        touch(path, *times)
+
+    monkeypatch.setattr(os, 'utime', removed_first)
+    assert place.make(lock).exists

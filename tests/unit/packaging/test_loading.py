@@ -183,3 +183,15 @@ def test_images_that_nobody_wants_any_more_are_removed(engine, tmp_path):
     assert prune_images(tmp_path, remove, {ids[1]}, 100) == [old]
     left = {path.stem for path in (tmp_path / 'images').glob('*.json')}
     assert left == {image_id[7:] for image_id in ids[1:]}
+
+
+def test_a_note_that_a_power_cut_left_empty_is_removed(tmp_path):
+    note = tmp_path / 'images' / 'abc.json'
+    note.parent.mkdir()
+    for text in ('', '[]', '{}'):
+        note.write_text(text)
+        os.utime(note, (1, 1))
+        assert prune_images(tmp_path, lambda url, name: True, set(), 100, dry_run=True) == []
+        assert note.exists()
+        assert prune_images(tmp_path, lambda url, name: True, set(), 100) == []
+        assert not note.exists()

@@ -1,12 +1,25 @@
 import json
+import tempfile
+from pathlib import Path
 
 import attrs
 import pytest
 
 from xmanager import xm, xm_local
 from xmanager.errors import PackagingError
+from xmanager.images.append import Base
+from xmanager.images.registry_session import NotThereError
+from xmanager.images.transport import UnreachableError
+from xmanager.images.values import ImageConfig, Platform
+from xmanager.packaging import image_base, python_container
+from xmanager.packaging.image_base import Found
 from xmanager.packaging.plan import Plan
-from xmanager.packaging.python_container import dockerfile_of, package_python_container
+from xmanager.packaging.python_container import (
+    _link_tree,
+    dockerfile_of,
+    package_python_container,
+)
+from xmanager.packaging.python_image import PythonImage
 from xmanager.packaging.workshop import Workshop
 
 NO_ENGINE = 'unix:///nowhere/docker.sock'
@@ -110,3 +123,72 @@ def test_instructions_stand_between_the_base_and_an_entry_point_in_which_nothing
     argv = json.loads(entrypoint.removeprefix('ENTRYPOINT '))
     assert argv[:2] == ['/bin/sh', '-c']
     assert argv[3] == 'echo "$HOME"\nrun "$@"'
+
+
+class Reached(Exception):
+    pass
+
+
+@pytest.fixture
+def pushing(workshop, project, monkeypatch):
+    """Pushes an image onto a base whose registry fails in this way; returns what was told, and what was appended to."""
+    told, bases = [], []
+    here = Found('base:1', Base(ImageConfig(Platform('amd64', 'linux'), (), {}), ()), 'sha256:1')
+
+    def image(self, found, digest, entries, *, compressed):
+        bases.append(found)
+        raise Reached
+
+    monkeypatch.setattr(python_container, '_base_here', lambda making: here)
+    monkeypatch.setattr(PythonImage, 'image', image)
+
+    def push(failure):
+        def from_registry(*_):
+            raise failure
+
+        monkeypatch.setattr(image_base, 'from_registry', from_registry)
+        asked = attrs.evolve(
+            workshop, dry_run=False, push='host:1/team', tell=lambda name, step: told.append(step)
+        )
+        package(asked, project, base_image='base:1')
+
+    return push, told, bases, here
+
+
+@pytest.mark.parametrize('failure', [NotThereError('no base'), UnreachableError('no base')])
+def test_a_base_that_no_registry_has_is_taken_from_the_engine_and_that_is_told(pushing, failure):
+    push, told, bases, here = pushing
+    with pytest.raises(Reached):
+        push(failure)
+    assert bases == [here]
+    assert told[-1] == 'using the base image of the local engine: no base'
+
+
+def test_a_registry_that_refuses_or_lies_is_told_of_in_place_of_another_base(pushing):
+    push, _, bases, _ = pushing
+    with pytest.raises(PackagingError, match='base_image: it wants a login'):
+        push(PackagingError('it wants a login'))
+    assert bases == []
+
+
+def test_an_id_of_an_engine_is_asked_of_no_registry(workshop):
+    with pytest.raises(NotThereError, match='the id of an image in an engine'):
+        image_base.from_registry(f'sha256:{"0" * 64}', workshop, print)
+
+
+def test_a_build_context_leaves_the_kept_files_as_they_are(tmp_path):
+    tree = tmp_path / 'tree'
+    (tree / 'sub').mkdir(parents=True)
+    kept = tree / 'sub' / 'train.py'
+    kept.touch()
+    kept.chmod(0o444)
+    for folder in (tree / 'sub', tree):
+        folder.chmod(0o555)
+    with tempfile.TemporaryDirectory(dir=tmp_path) as scratch:
+        context = Path(scratch, 'context')
+        _link_tree(tree, context)
+        assert (context / 'sub' / 'train.py').samefile(kept)
+        modes = {path.stat().st_mode & 0o777 for path in (context, context / 'sub')}
+        assert modes == {0o755}
+    assert kept.stat().st_mode & 0o777 == 0o444
+    assert (tree / 'sub').stat().st_mode & 0o777 == 0o555

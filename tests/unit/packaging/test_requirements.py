@@ -92,3 +92,25 @@ def test_a_lock_of_uv_needs_its_project():
 def test_remote_requirements_are_left_to_uv():
     found = of('alpha @ https://host/alpha.whl\n--extra-index-url https://host/simple')
     assert set(found.files) == {'requirements.txt'}
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'foo @ file:///x/foo-1.whl', 'foo @ ./foo-1.whl', 'file:///x/foo-1.whl', '/x/foo-1.whl', '~/foo-1.whl',
+        'git+file:///x/repository', 'foo @ git+file:///x/repository', '--find-links /x/wheels', '-i file:///x/simple',
+        '-r file:///x/more.txt',
+    ],
+)  # fmt: skip
+def test_what_lies_elsewhere_on_this_machine_is_refused(line):
+    with pytest.raises(PackagingError, match='lies on this machine and may change') as caught:
+        of(line)
+    assert line in str(caught.value)
+
+
+def test_a_quote_without_its_end_is_told_with_file_and_line():
+    with pytest.raises(
+        PackagingError, match=r"app: more\.txt has a line that can't be read"
+    ) as caught:
+        of('-r more.txt', **{'more.txt': "numpy; python_version > '3"})
+    assert 'python_version' in str(caught.value)

@@ -558,3 +558,20 @@ def test_gc_sweeps_what_killed_processes_have_left(store, code):
     store.gc({snapshot.digest}, 0)
     left = [path.name for path in store.folder.rglob('*') if path.name.startswith(('.', '1-'))]
     assert left == []
+
+
+@pytest.mark.parametrize('text', ['', 'xmanager-snapshot 1 0 0\n', 'nonsense'])
+def test_gc_removes_a_damaged_snapshot_whatever_its_age_and_says_so(store, code, text):
+    put(code / 'old.py')
+    damaged = store.take(code)
+    put(code / 'new.py', 'new')
+    sound = store.take(code)
+    (store.folder / 'manifests' / damaged.digest).write_text(text)
+    kept = store.gc({damaged.digest}, 1000.0)
+    assert kept.snapshots == ()
+    for dry_run in (True, False):
+        [gone] = store.gc(set(), 1000.0, dry_run).snapshots
+        assert (gone.digest, gone.damaged) == (damaged.digest, True)
+    assert [one.digest for one in store.list()] == [sound.digest]
+    assert store.gc(set(), 1000.0).snapshots == ()
+    assert store.tree(sound).is_dir()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmanager.store.masking import looks_secret, mask_argv, mask_env, mask_values
+from xmanager.store.masking import looks_secret, mask_argv, mask_env, mask_text, mask_values
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,26 @@ def test_nothing_but_secrets_is_changed_however_deep(items):
     assert mask_values([item for item in items if 'geheim' not in repr(item)]) == [
         item for item in items if 'geheim' not in repr(item)
     ]
+
+
+@pytest.mark.parametrize(
+    ('text', 'shown'),
+    [
+        ('postgresql://me:hush@db.test/x', 'postgresql://***@db.test/x'),
+        ('--index=https://hush@host.test/simple', '--index=https://***@host.test/simple'),
+        ('see http://me:hu@sh@a.test and s3://x:hush@b', 'see http://***@a.test and s3://***@b'),
+        ('redis://:hush@cache.test', 'redis://***@cache.test'),
+        ('curl -H "Authorization: Bearer hush" x', 'curl -H "Authorization: Bearer ***" x'),
+        ('RUN pip install --token=hush', 'RUN pip install --token=***'),
+        ('ssh://git@host.test/a', 'ssh://git@host.test/a'),
+        ('https://host.test:80/a@b', 'https://host.test:80/a@b'),
+        ('https://host.test/?to=a:b@c', 'https://host.test/?to=a:b@c'),
+        ('me@host.test:a b@c', 'me@host.test:a b@c'),
+    ],
+)
+def test_logins_within_a_text_are_masked(text, shown):
+    assert mask_text(text) == shown
+    assert mask_text(shown) == shown
+    assert mask_argv([text]) == (shown,)
+    assert mask_values({'args': [text]}) == {'args': [shown]}
+    assert mask_env({'PLACE': text}) == {'PLACE': shown}

@@ -91,7 +91,7 @@ class LocalBackend:
         self._endings = Endings(scan, clock, self._strays)
         self._strangers = Strangers(environ, machine.gpus)
         self._leases = Leases(self._environ)
-        self._keepers = Keepers(self._environ, self._boot, self._leases)
+        self._keepers = Keepers(self._environ, self._boot, self._leases, clock)
         self._units: dict[str, UnitRun] = {}
         self._live: dict[str, UnitRun] = {}  # Those of them of which a task has not ended.
 
@@ -299,7 +299,10 @@ class LocalBackend:
     def _adopt(self, unit: Unit, task: Task, pid: int, began: int) -> Run:
         """A task that was not started by this object, or never (number 0)."""
         pid, began = self._keepers.current(unit, task, pid, began)
-        run = take_over(Run(unit, task, pid, began, False, self._boot), self._watch)
+        run = Run(unit, task, pid, began, False, self._boot)
+        if task.image and pid:
+            run.began = keeping.began_at(unit, task)
+        take_over(run, self._watch)
         if run.end is not None:
             self._note_end(run)
         return run
@@ -330,7 +333,10 @@ class LocalBackend:
             for run in unit.runs:
                 if run.end is not None:
                     continue
-                if poll_child(run) if run.is_child else run.pid in gone:
+                if run.takeover_at is not None:
+                    if now >= run.takeover_at:
+                        self._note_end(run)
+                elif poll_child(run) if run.is_child else run.pid in gone:
                     if run.end is None:
                         conclude(run)
                     self._note_end(run)

@@ -66,6 +66,8 @@ def container_name(unit: Unit, task: Task) -> str:
 def _labels(unit: Unit) -> dict[str, str]:
     return {
         'xmanager.key': unit.key,
+        # Of the store: a folder may be another home tomorrow, or is one on another machine.
+        'xmanager.home_id': unit.key.partition('.')[0],
         # $XM_HOME/experiments/<experiment>/<unit>
         'xmanager.home': str(unit.folder.parent.parent.parent),
         'xmanager.experiment': str(unit.experiment_id),

@@ -37,7 +37,8 @@ class Run:
     `end` is how it ended; while it is `held` that is not told before it is `clean`: no process of it is left. What
     was `told` once stays so.
     `kill_at` (seconds since boot) is set while it is being ended. `began` (seconds since boot) is set if it began
-    before its runner did: a container goes on under a new one. There were `takeovers` by new ones in this process.
+    before its runner did: a container goes on under a new one. There were `takeovers` by new ones in this process;
+    the next is due at `takeover_at` (seconds since boot) if it has none now. One was `tidied` up after once.
     """
 
     unit: Unit
@@ -59,6 +60,8 @@ class Run:
     told: bool = False
     began: float | None = None
     takeovers: int = 0
+    takeover_at: float | None = None
+    tidied: bool = False
 
     def __attrs_post_init__(self) -> None:
         # Its devices are given to the next task as soon as its end is told: nothing of it may still use them.

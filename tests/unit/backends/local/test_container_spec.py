@@ -57,6 +57,7 @@ def test_its_labels_say_whose_it_is():
     assert render().container['create']['Labels'] == {
         'xmanager.key': 'home.12.3.2',
         'xmanager.home': '/x',
+        'xmanager.home_id': 'home',
         'xmanager.experiment': '12',
         'xmanager.unit': '3',
         'xmanager.attempt': '2',
