@@ -44,6 +44,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.launch
 	@$(BIN)/python -m benchmarks.queue
+	@$(BIN)/python -m benchmarks.package
 
 schema: $(READY)
 	@$(BIN)/python -m xmanager.store.schema_sql
