@@ -240,9 +240,9 @@ def _unpacked(archive: tarfile.TarFile, member: tarfile.TarInfo, diff_id: str, p
 
     source = archive.extractfile(member)
     assert source is not None
-    file: IO[bytes] = source
+    file: IO[bytes] | gzip.GzipFile = source
     if source.read(2) == b'\x1f\x8b':
-        file = gzip.GzipFile(fileobj=source)  # type: ignore[assignment]
+        file = gzip.GzipFile(fileobj=source)
     source.seek(0)
     found, size = hashlib.sha256(), 0
     with path.open('wb') as target:

@@ -248,10 +248,6 @@ class SnapshotStore:
         """The content of a file. Raises PackagingError if it is gone or damaged."""
         return self._contents.open(entry)
 
-    def touch(self, snapshot: Snapshot) -> None:
-        """It is in use now."""
-        self._used(snapshot.digest, '')
-
     def gc(self, keep: Set[str], older_than: float, dry_run: bool = False) -> Collected:
         """Removes snapshots that `keep` does not name, unused for so many seconds, and what only they hold."""
         with self._shared(fcntl.LOCK_EX), self._room():

@@ -541,7 +541,7 @@ def test_using_a_snapshot_keeps_it_from_gc(tmp_path, code):
     put(code / 'a.py')
     snapshot = store.take(code)
     now[0] = 5000.0
-    store.touch(snapshot)
+    store.tree(snapshot)
     assert store.gc(set(), 3000.0).snapshots == ()
     now[0] = 9000.0
     assert len(store.gc(set(), 3000.0).snapshots) == 1
