@@ -18,6 +18,9 @@ KEY_VARIABLE = 'XM_KEY'
 WITHIN_VARIABLE = 'XM_WITHIN'
 """Environment variable with the keys of the units inside which an experiment was launched, separated by commas."""
 
+SHARED_VARIABLE = 'XM_SHARED'
+"""Environment variable with the folder that the machines of a cluster see; unset, it is the home."""
+
 DEFAULT_GRACE = 10.0
 """Seconds from TERM to KILL for a task that states none."""
 
@@ -58,7 +61,8 @@ class Unit:
     """What is submitted: tasks that start and stop together.
 
     `label` names the unit in its experiment: `'3'` for work unit 3, `'a1'` for auxiliary unit 1. `key` is unique for
-    each attempt over all experiments of all homes. `folder` belongs to the unit alone.
+    each attempt over all experiments of all homes. `folder` belongs to the unit alone. `importance` is 0 for most, more
+    for what shall go first, less for what can wait.
     """
 
     experiment_id: int
@@ -67,6 +71,7 @@ class Unit:
     key: str
     folder: Path
     tasks: tuple[Task, ...]
+    importance: int = 0
 
     def task_folder(self, task: Task) -> Path:
         """The folder of one task: `output.log`, `out/` and what the back end adds."""
@@ -98,6 +103,17 @@ class Submitted:
 
 
 @attrs.frozen
+class Deferred:
+    """The engine can't take the unit now: it is busy, full or out of reach. `reason` says so in a few words.
+
+    The unit stays in the queue and is submitted again later; `delay` is how many seconds later.
+    """
+
+    reason: str
+    delay: float = 10.0
+
+
+@attrs.frozen
 class Rejected:
     """The engine will never run this unit; `reason` is one sentence for the user, `task` the job at fault."""
 
@@ -109,9 +125,14 @@ class Rejected:
 class TaskObservation:
     """How one task fares. Times are seconds since the epoch; `max_rss` is bytes.
 
-    `state` is `running`, `exited` (then `exit_code`, or `signal` if one killed it, is set), or `vanished` when the
-    task has ended and nobody can know how. `reason` adds what the numbers don't tell: `'timed out after 2.0 s'`; then
-    `cause` is `timeout` or `preempted` if it was one of these, for whoever decides on a restart.
+    `state` is `waiting` (the engine has it in a queue of its own), `running`, `exited` (then `exit_code`, or `signal`
+    if one killed it, is set), or `vanished` when the task has ended and nobody can know how. `reason` adds what the
+    numbers don't tell: `'timed out after 2.0 s'`, or why it waits, in the engine's words; `cause` is `timeout` or
+    `preempted` if it ended by one of these, for whoever decides on a restart. `where` names the machines that run it;
+    `started_at` is known of a task that the engine began some time after it was submitted.
+
+    `restarts` is how often the engine has begun this submission anew by itself, such as after a preemption: then the
+    other facts speak of the latest time only, and `XM_ATTEMPT` there is the unit's attempt plus this number.
     """
 
     state: str
@@ -123,6 +144,9 @@ class TaskObservation:
     system_seconds: float | None = None
     reason: str = ''
     cause: str = ''
+    where: str = ''
+    started_at: float | None = None
+    restarts: int = 0
 
 
 Observation = Mapping[str, TaskObservation]
@@ -162,19 +186,26 @@ class Backend(Protocol):
     def render(self, unit: Unit, grant: Grant) -> Any:
         """What `submit` will send, as a value. Pure: touches no file and no engine."""
 
-    def submit(self, requests: Sequence[Any]) -> Sequence[Submitted | Rejected]:
-        """Starts the units, one answer for each request, in order.
+    def submit(self, requests: Sequence[Any]) -> Sequence[Submitted | Deferred | Rejected]:
+        """Hands the units to the engine, one answer for each request, in order.
 
-        A unit that was submitted before, be it in part, is completed: a task that runs or ran in this attempt (its
-        unit's `key` says which) is not started again, one that never started is. None is once another task of the
-        unit has gone wrong; `observe` then tells of the rest that it was never started.
+        A unit that was submitted before (its `key` says so) is not submitted again: the answer is its reference. An
+        engine that starts task by task completes one that was submitted in part: a task that runs or ran in this
+        attempt is not started again, one that never started is. None is once another task of the unit has gone wrong;
+        `observe` then tells of the rest that it was never started.
         """
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
-        """References of those units, by key, that were submitted at any time: running, ended or vanished."""
+        """References of those units, by key, that were submitted at any time: running, ended or vanished.
+
+        Raises UnreachableError if that can't be told now.
+        """
 
     def observe(self, refs: Mapping[str, Unit]) -> Mapping[str, Observation]:
-        """What is known of the submitted units, by reference. One call serves all; it never blocks."""
+        """What is known of the submitted units, by reference. One call serves all; it never blocks.
+
+        Of a unit of which nothing new is known it may return the very same object as before: then nobody looks into it.
+        """
 
     def stop(self, refs: Mapping[str, Unit], grace: float | None) -> None:
         """Asks the units to end and returns at once; what still runs after the grace time (seconds) is killed.

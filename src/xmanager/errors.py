@@ -8,6 +8,7 @@
     ├── InvalidTpuTopologyError (ValueError)
     ├── StoreError                          the database could not be read or written
     │   └── FencedError                     somebody else supervises the experiment by now
+    ├── UnreachableError                    an engine that runs units can't be asked now
     ├── LedgerError                         the ledger of this host could not be used
     ├── NotFoundError (KeyError)            nothing is known under that name or id
     └── ExperimentUnitError (RuntimeError)  a unit could not be created or did not end well
@@ -60,6 +61,10 @@ class StoreError(XManagerError):
 
 class FencedError(StoreError):
     """A supervisor wanted to write, but another one has claimed the experiment since."""
+
+
+class UnreachableError(XManagerError):
+    """An engine that runs units can't be asked now. Nothing follows from it for the units."""
 
 
 class LedgerError(XManagerError):

@@ -30,6 +30,7 @@ from xmanager.store.values import (
     TaskRecord,
     UnitRecord,
 )
+from xmanager.store.waits import Wait
 
 __all__ = [
     'ACTIVE_STATES',
@@ -60,4 +61,5 @@ __all__ = [
     'Store',
     'TaskRecord',
     'UnitRecord',
+    'Wait',
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -203,26 +203,57 @@ def standing(connection: Connection, ids: Iterable[int]) -> list[Standing]:
     return found
 
 
-def queue(connection: Connection, experiment_id: int, limit: int) -> list[tuple[int, int]]:
+def queue(
+    connection: Connection, experiment_id: int, limit: int, only: str, without: Collection[str]
+) -> list[tuple[int, int]]:
     sql = 'SELECT paused_at FROM experiments WHERE id = :id'
     row = connection.execute(sql, {'id': experiment_id}).fetchone()
     if row is None or row[0] is not None:
         return []
-    sql = """
-        SELECT id, importance FROM units WHERE experiment_id = :experiment_id AND state = 'queued'
+    chosen, names = _of_backends(only, without)
+    sql = f"""
+        SELECT id, importance FROM units WHERE experiment_id = :experiment_id AND state = 'queued' {chosen}
         ORDER BY importance DESC, id LIMIT :limit
     """
-    parameters = {'experiment_id': experiment_id, 'limit': limit}
+    parameters = {'experiment_id': experiment_id, 'limit': limit, **names}
     head = [(id, importance) for id, importance in connection.execute(sql, parameters)]
     # There are few of them. `number` makes SQLite find them by their kind: without it, it would go through the index
     # of the queue, which holds all that is asked for, from end to end.
-    sql = """
-        SELECT id, importance, state, number FROM units WHERE experiment_id = :experiment_id AND kind = :kind
+    sql = f"""
+        SELECT id, importance, state, number FROM units
+        WHERE experiment_id = :experiment_id AND kind = :kind {chosen}
     """
-    rows = connection.execute(sql, {'experiment_id': experiment_id, 'kind': AUXILIARY}).fetchall()
+    parameters = {'experiment_id': experiment_id, 'kind': AUXILIARY, **names}
+    rows = connection.execute(sql, parameters).fetchall()
     seen = {id for id, _ in head}
     head += [(row[0], row[1]) for row in rows if row[2] == QUEUED and row[0] not in seen]
     return sorted(head, key=lambda one: (-one[1], one[0]))
+
+
+def _of_backends(only: str, without: Collection[str]) -> tuple[str, dict[str, str]]:
+    """A condition for the units of one back end, or of all but some."""
+    if only:
+        return 'AND backend = :only', {'only': only}
+    names = {f'without_{i}': name for i, name in enumerate(sorted(without))}
+    if not names:
+        return '', {}
+    return f'AND backend NOT IN ({", ".join(f":{name}" for name in names)})', names
+
+
+def backends(
+    connection: Connection, experiment_id: int, after_id: int
+) -> tuple[frozenset[str], int]:
+    parameters = {'experiment_id': experiment_id, 'after_id': after_id}
+    sql = """
+        SELECT backend, MAX(id) FROM units WHERE experiment_id = :experiment_id AND id > :after_id GROUP BY backend
+    """
+    last = dict(connection.execute(sql, parameters).fetchall())
+    sql = "SELECT MIN(id) FROM units WHERE experiment_id = :experiment_id AND state = 'creating'"
+    row = connection.execute(sql, {'experiment_id': experiment_id}).fetchone()
+    up_to = max([after_id, *last.values()])
+    if row is not None and row[0] is not None:
+        up_to = min(up_to, row[0] - 1)
+    return frozenset(name for name in last if name), up_to
 
 
 def counts(connection: Connection, experiment_id: int, kind: str | None) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -12,6 +12,7 @@ from xmanager.store.home import Home
 from xmanager.store.queries import Queries
 from xmanager.store.rows import executable_of
 from xmanager.store.values import Event, ExperimentRecord, Request, Standing, UnitRecord
+from xmanager.store.waits import Wait, waits
 
 Clock = Callable[[], float]
 
@@ -106,13 +107,29 @@ class Reader:
         with self._database.reading() as connection:
             return queries.standing(connection, ids)
 
-    def queue(self, experiment_id: int, *, limit: int) -> list[tuple[int, int]]:
+    def queue(
+        self, experiment_id: int, *, limit: int, only: str = '', without: Collection[str] = ()
+    ) -> list[tuple[int, int]]:
         """Ids and importance of the first queued units, in their order; none while the experiment is paused.
 
-        All queued auxiliary units are among them, for they accompany the work that is before them.
+        All queued auxiliary units are among them, for they accompany the work that is before them. `only` names the
+        one back end whose units count, `without` those whose units don't.
         """
         with self._database.reading() as connection:
-            return queries.queue(connection, experiment_id, limit)
+            return queries.queue(connection, experiment_id, limit, only, without)
+
+    def backends(self, experiment_id: int, after_id: int) -> tuple[frozenset[str], int]:
+        """The back ends of the units that come after one, by id; and after which one to ask next time.
+
+        What a generator's unit will run on isn't known before the generator has ended: such a unit is asked for again.
+        """
+        with self._database.reading() as connection:
+            return queries.backends(connection, experiment_id, after_id)
+
+    def waits(self, experiment_id: int) -> list[Wait]:
+        """What its queued and starting units wait for, the largest groups of like ones first."""
+        with self._database.reading() as connection:
+            return waits(connection, experiment_id)
 
     def holder(self, experiment_id: int) -> leases.Holder:
         """Who supervises the experiment, as far as leases tell."""

@@ -179,6 +179,7 @@ class UnitRecord:
             key=self.key,
             folder=self.folder,
             tasks=tuple(record.task for record in self.tasks),
+            importance=self.importance,
         )
 
 

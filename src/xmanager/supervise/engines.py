@@ -22,6 +22,7 @@ class Engine:
     name: str
     backend: Backend
     account: Account
+    queues_itself: bool = False
     _demands: dict[object, Demand] = attrs.field(factory=dict)
 
     def demand(self, tasks: Sequence[Task]) -> Demand:
@@ -58,7 +59,9 @@ class Engines:
         """Raises ExecutorError if there is no such back end, LedgerError if its capacity can't be shared out."""
         if name not in self._engines:
             backend = self._load(name)
-            self._engines[name] = Engine(name, backend, self._account(backend))
+            capacity = backend.capacity()
+            account = self._account(backend, capacity)
+            self._engines[name] = Engine(name, backend, account, capacity is None)
         return self._engines[name]
 
     def close(self) -> None:
@@ -67,8 +70,7 @@ class Engines:
             engine.account.close()
             engine.backend.close()
 
-    def _account(self, backend: Backend) -> Account:
-        capacity = backend.capacity()
+    def _account(self, backend: Backend, capacity: Capacity | None) -> Account:
         ledger = None
         if capacity is not None and capacity.ledger is not None:
             ledger = Ledger(place.prepare(capacity.ledger), self._entry(capacity))

@@ -8,7 +8,15 @@ from pathlib import Path
 import attrs
 
 from xmanager.backend import Observation, TaskObservation
-from xmanager.store import COMPLETED, FAILED, LOST, UnitRecord, wording
+from xmanager.store import (
+    COMPLETED,
+    FAILED,
+    LOST,
+    RUNNING,
+    STARTING,
+    UnitRecord,
+    wording,
+)
 
 _TAIL_BYTES = 4096
 _LINE_CHARACTERS = 300
@@ -24,7 +32,18 @@ class Outcome:
 
 
 def has_ended(observation: Observation) -> bool:
-    return all(task.state != 'running' for task in observation.values())
+    return all(task.state not in ('waiting', 'running') for task in observation.values())
+
+
+def standing(observation: Observation) -> tuple[str, str, float | None]:
+    """The state of a unit that an engine has taken, what there is to say of it, and since when it runs, if known."""
+    tasks = observation.values()
+    if all(task.state == 'waiting' for task in tasks):
+        reason = next((task.reason for task in tasks if task.reason), '')
+        return STARTING, f'waits: {reason}' if reason else 'waits', None
+    places = dict.fromkeys(task.where for task in tasks if task.where)
+    starts = [task.started_at for task in tasks if task.started_at is not None]
+    return RUNNING, f'on {", ".join(places)}' if places else '', min(starts, default=None)
 
 
 def has_failed(task: TaskObservation) -> bool:

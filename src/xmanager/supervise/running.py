@@ -6,10 +6,19 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from xmanager.backend import Grant, Observation, Rejected, TaskObservation, Unit
+from xmanager.backend import Deferred, Grant, Observation, Rejected, TaskObservation, Unit
 from xmanager.ledger import Hold
-from xmanager.store import FAILED, LOST, RESTARTING, RUNNING, Change, UnitRecord
-from xmanager.supervise import outcomes, retries
+from xmanager.store import (
+    FAILED,
+    LOST,
+    QUEUED,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    Change,
+    UnitRecord,
+)
+from xmanager.supervise import outcomes, references, retries
 from xmanager.supervise.admission import longest
 from xmanager.supervise.engines import Engine
 from xmanager.supervise.outbox import Outbox
@@ -20,7 +29,9 @@ class Running:
     """A submitted unit.
 
     `stopping` is the (state, message) that it shall end in once it was asked to stop; `culprit` is the task that
-    went wrong first, for which its siblings were stopped.
+    went wrong first, for which its siblings were stopped. An engine that queues by itself may have begun it anew, so
+    many `restarts`: attempts of the `record` which the `unit`, as it was submitted, knows nothing of. `state` and
+    `message` are what is recorded of it, `seen` is what was observed last.
     """
 
     record: UnitRecord
@@ -29,6 +40,10 @@ class Running:
     engine: Engine
     stopping: tuple[str, str] | None = None
     culprit: str = ''
+    restarts: int = 0
+    state: str = RUNNING
+    message: str = ''
+    seen: Observation | None = None
 
 
 class Fleet:
@@ -65,18 +80,62 @@ class Fleet:
     # Taking in.
 
     def submit(self, record: UnitRecord, engine: Engine, grant: Grant) -> bool:
-        """Starts a unit whose intent is recorded, or completes its start; False if it can't be started."""
+        """Starts a unit whose intent is recorded, or completes its start; False if it can't be started now."""
         unit = record.as_unit()
         [answer] = engine.backend.submit([engine.backend.render(unit, grant)])
-        if isinstance(answer, Rejected):
+        if isinstance(answer, Rejected | Deferred):
             self._undone.append((record.id, engine))
             self._give_back_undone()
-            message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
-            self._outbox.record(record, FAILED, why=answer.reason, message=message)
+            self._turn_away(record, answer)
             return False
         self._units[record.id] = Running(record, unit, answer.ref, engine, record.stopping)
         self._outbox.record(record, RUNNING, reference=answer.ref)
         return True
+
+    def hand_over(self, records: Sequence[UnitRecord], engine: Engine) -> float | None:
+        """Submits units whose intent is recorded to an engine that queues by itself, in one call.
+
+        Returns None if it has answered for all of them, else how many seconds later to try those that it can't take
+        now, which are queued again.
+        """
+        requests = [engine.backend.render(record.as_unit(), {}) for record in records]
+        delays = []
+        for record, answer in zip(records, engine.backend.submit(requests), strict=True):
+            if isinstance(answer, Rejected | Deferred):
+                self._turn_away(record, answer)
+                delays += [answer.delay] if isinstance(answer, Deferred) else []
+            else:
+                self._enter(record, answer.ref, engine)
+                self._outbox.record(record, STARTING, message='', reference=answer.ref)
+        return max(delays, default=None)
+
+    def _turn_away(self, record: UnitRecord, answer: Rejected | Deferred) -> None:
+        if isinstance(answer, Deferred):
+            message = f'waits: {answer.reason}'
+            self._outbox.record(record, QUEUED, why=answer.reason, message=message)
+            return
+        message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
+        self._outbox.record(record, FAILED, why=answer.reason, message=message)
+
+    def resume(self, record: UnitRecord, recorded: str, engine: Engine) -> None:
+        """A unit that an engine which queues by itself took; `recorded` is its reference, as recorded or found."""
+        reference, restarts = references.split(recorded)
+        self._enter(record, reference, engine, restarts)
+        if recorded != record.reference:
+            self._outbox.record(record, STARTING, reference=recorded)
+
+    def _enter(self, record: UnitRecord, reference: str, engine: Engine, restarts: int = 0) -> None:
+        submitted = attrs.evolve(record, attempt=record.attempt - restarts)
+        self._units[record.id] = Running(
+            record,
+            submitted.as_unit(),
+            reference,
+            engine,
+            record.stopping,
+            restarts=restarts,
+            state=RUNNING if record.state == RUNNING else STARTING,
+            message=record.message,
+        )
 
     def take_over(self, record: UnitRecord, reference: str, engine: Engine) -> None:
         """A unit that was found running, or to have run. It holds what it was given."""
@@ -116,11 +175,57 @@ class Fleet:
             self._undone.remove((unit_id, engine))
 
     def _consider(self, running: Running, observation: Observation) -> None:
+        if observation is running.seen:
+            return
+        running.seen = observation
+        if running.engine.queues_itself:
+            self._note_standing(running, observation)
         if outcomes.has_ended(observation):
             self._end(running, observation)
         elif not running.culprit and (wrong := outcomes.first_gone_wrong(observation)):
             running.culprit = wrong
             running.engine.backend.stop({running.reference: running.unit}, None)
+
+    def _note_standing(self, running: Running, observation: Observation) -> None:
+        """Records what an engine that queues by itself has done with a unit since it was last looked at."""
+        ended = outcomes.has_ended(observation)
+        restarts = max((task.restarts for task in observation.values()), default=0)
+        if restarts > running.restarts:
+            self._begin_anew(running, restarts, ended=ended)
+        state, message, since = outcomes.standing(observation)
+        if ended and (running.state == RUNNING or since is None):
+            return
+        if running.state == RUNNING:  # It is not said to wait again within one attempt.
+            state = RUNNING
+        if (state, message) == (running.state, running.message):
+            return
+        running.state, running.message = state, message
+        at = since if state == RUNNING and since is not None else self._clock()
+        self._outbox.add(Change(running.record.id, state, message=message, at=at))
+
+    def _begin_anew(self, running: Running, restarts: int, *, ended: bool) -> None:
+        """The engine has run the unit again by itself: further attempts of it, as long as its restarts suffice."""
+        name = running.engine.name.capitalize()
+        options = [record.task.options for record in running.record.tasks]
+        most = max((one.get('max_restarts') or 0 for one in options), default=0)
+        while running.restarts < restarts:
+            record = running.record
+            running.restarts += 1
+            number = record.restarts + 1
+            of = f' of {most}' if number <= most else ''
+            why = f'attempt {record.attempt}: was requeued by {name}; restart {number}{of}'
+            reference = references.join(running.reference, running.restarts)
+            for change in (
+                Change(record.id, RESTARTING, why=why, message=why, restarts=number),
+                Change(record.id, QUEUED, why=f'requeued by {name}'),
+                Change(record.id, STARTING, reference=reference, stopping=running.stopping),
+            ):
+                self._outbox.add(attrs.evolve(change, at=self._clock()))
+            running.record = attrs.evolve(record, attempt=record.attempt + 1, restarts=number)
+            running.state, running.message = STARTING, why
+        if running.record.restarts > most and not ended and not running.stopping:
+            message = f'{name} has requeued it more often than max_restarts={most} allows'
+            self.ask_to_end([running], FAILED, message)
 
     def _end(self, running: Running, observation: Observation) -> None:
         outcome = outcomes.judge(running.record, observation, running.culprit)
@@ -185,7 +290,7 @@ class Fleet:
         fresh = [running for running in units if running.stopping is None]
         for running in fresh:
             running.stopping = (state, message)
-            self._outbox.add(Change(running.record.id, RUNNING, stopping=running.stopping))
+            self._outbox.add(Change(running.record.id, running.state, stopping=running.stopping))
         self._outbox.flush()  # The intent comes first: a successor goes on with it.
         self._stop(fresh)
         return bool(fresh)

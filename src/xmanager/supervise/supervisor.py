@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from xmanager import faults
 from xmanager.backend import Backend
 from xmanager.errors import LedgerError
 from xmanager.store import (
@@ -34,8 +33,10 @@ from xmanager.store import (
 from xmanager.store.leases import Lease
 from xmanager.store.presence import Presence
 from xmanager.supervise.admission import Admission
+from xmanager.supervise.adoption import Adoption
 from xmanager.supervise.auxiliaries import due_auxiliaries
-from xmanager.supervise.engines import Engine, Engines
+from xmanager.supervise.engines import Engines
+from xmanager.supervise.handover import Handover
 from xmanager.supervise.notices import Notices
 from xmanager.supervise.outbox import Outbox
 from xmanager.supervise.running import Fleet
@@ -66,9 +67,13 @@ class Supervisor:
         self._lease = lease
         self._outbox = Outbox(store, clock, self._moved, lease)
         self._engines = Engines(store, experiment_id, load_backend, clock=clock)
-        self._line = WaitingLine(store, experiment_id)
-        self._admission = Admission(self._line, self._engines)
         self._fleet = Fleet(self._outbox, clock, self._restart_at)
+        self._adoption = Adoption(self._engines, self._fleet, self._outbox, clock)
+        self._handover = Handover(
+            store, experiment_id, self._engines, self._outbox, self._fleet, clock
+        )
+        self._line = WaitingLine(store, experiment_id, without=self._handover.names)
+        self._admission = Admission(self._line, self._engines)
         self._due: dict[int, float] = {}  # When units that failed are to be tried again.
         self._requests: list[Request] = []
         self._token: object = None
@@ -88,12 +93,7 @@ class Supervisor:
         for record in records:
             if record.state == RESTARTING:
                 self._due[record.id] = record.not_before or 0.0
-        submitted = [record for record in records if record.state != RESTARTING]
-        for name in sorted({record.backend for record in submitted}):
-            mine = [record for record in submitted if record.backend == name]
-            self._adopt_from(self._engines.get(name), mine)
-        self._outbox.flush()
-        self._fleet.go_on_stopping()
+        self._adoption.take([record for record in records if record.state != RESTARTING])
 
     def step(self) -> bool:
         """One pass over everything; returns whether another one is due at once, for this one has made room."""
@@ -101,10 +101,13 @@ class Supervisor:
         for engine in self._engines:
             if self._fleet.needs(engine):
                 self._fleet.observe(engine)
+        if self._adoption.go_on():
+            self._stale()
         again = self._obey()
         self._fail_orphans()
         again = self._end_auxiliaries() or again
         self._queue_what_is_due()
+        again = self._handover.go(is_launching=self._launching) or again
         return self._admit() or again
 
     def rest(self) -> bool:
@@ -123,6 +126,8 @@ class Supervisor:
         periods = [e.backend.period for e in self._engines if self._fleet.needs(e)]
         if self._due:
             periods.append(max(0.0, min(self._due.values()) - self._clock()))
+        if (due := self._handover.patience()) is not None:
+            periods.append(due)
         return min([_IDLE, *periods])
 
     def has_work(self) -> bool:
@@ -155,23 +160,6 @@ class Supervisor:
         self._engines.close()
         self._notices.close()
 
-    # Adoption.
-
-    def _adopt_from(self, engine: Engine, records: list[UnitRecord]) -> None:
-        found = engine.backend.find([record.as_unit() for record in records])
-        faults.pass_by('adopt')
-        for record in records:
-            if record.key in found:
-                self._fleet.take_over(record, found[record.key], engine)
-            elif record.stopping:
-                state, message = record.stopping
-                self._outbox.record(record, state, why='asked to stop', message=message)
-            elif record.state == RUNNING:
-                self._fleet.never_seen(record, _NO_TRACE)
-            else:
-                why = 'it had not started when its supervisor died'
-                self._outbox.record(record, QUEUED, why=why)
-
     # Looking.
 
     def _look_at_store(self) -> None:
@@ -180,7 +168,13 @@ class Supervisor:
             return
         self._token = token
         self._line.is_stale = True
+        self._handover.look()
         self._requests = self.store.requests(self.experiment_id)
+
+    def _stale(self) -> None:
+        """We have queued units."""
+        self._line.is_stale = True
+        self._handover.stale()
 
     def _moved(self, units: list[Standing]) -> None:
         """These were written to have moved."""
@@ -211,12 +205,15 @@ class Supervisor:
         for unit, request in self._asked_of(requests):
             if unit.id in self._fleet:
                 running.setdefault((request.outcome, request.message), []).append(unit)
+            elif unit.id in self._adoption:
+                self._adoption.ask_to_end(unit.id, request.outcome, request.message)
             elif unit.is_active:
                 self._due.pop(unit.id, None)
                 self._outbox.record(
                     unit, request.outcome, why=_asked(request), message=request.message
                 )
                 self._line.remove([unit.id])
+                self._handover.remove([unit.id])
         for (outcome, message), units in running.items():
             self._fleet.ask_to_end(self._fleet.among(units), outcome, message)
 
@@ -225,7 +222,7 @@ class Supervisor:
             if not unit.is_active and unit.backend:  # Else its generator never added a job.
                 self._outbox.record(unit, RESTARTING, why=_asked(request), restarts=0)
                 self._outbox.record(unit, QUEUED, why='restarted')
-        self._line.is_stale = True
+        self._stale()
 
     def _asked_of(self, requests: Sequence[Request]) -> list[tuple[UnitRecord, Request]]:
         """Each unit of which something is asked, with the first request that asks it."""
@@ -240,7 +237,7 @@ class Supervisor:
         return list(asked.values())
 
     def _end_auxiliaries(self) -> bool:
-        if self._launching or self._line:
+        if self._launching or self._line or self._handover:
             return False
         due = due_auxiliaries(self.store, self.experiment_id, self._clock())
         for unit in due:
@@ -272,7 +269,7 @@ class Supervisor:
         for unit_id in [id for id, due in self._due.items() if due <= now]:
             del self._due[unit_id]
             self._outbox.add(Change(unit_id, QUEUED, why='its turn again', expect=(RESTARTING,)))
-            self._line.is_stale = True
+            self._stale()
 
     # Admission.
 
@@ -302,7 +299,6 @@ class Supervisor:
         return left or (self._line.needs_reading() and not self._line)
 
 
-_NO_TRACE = 'its folder and its processes are gone; how it ended cannot be known'
 _SERVED = 'ended after the last work unit'
 _ORPHANED = 'the launch script ended before the job generator of this unit did'
 

@@ -12,6 +12,7 @@ import attrs
 from xmanager.backend import (
     DEFAULT_GRACE,
     Capacity,
+    Deferred,
     Grant,
     Observation,
     Rejected,
@@ -29,10 +30,12 @@ _TERM, _KILL = 15, 9
 class Outcome:
     """What becomes of a task: it runs for `seconds`, then exits with `exit_code`, or dies by `signal`, or vanishes.
 
-    `output` is in its log from the start. `rejected`, if not empty, is why the engine refuses it.
+    Before that it `waits` for some seconds in the engine's queue, if the engine has one. `output` is in its log from
+    the start. `rejected`, if not empty, is why the engine refuses it.
     """
 
     seconds: float = 0.0
+    waits: float = 0.0
     exit_code: int = 0
     signal: int | None = None
     vanishes: bool = False
@@ -45,9 +48,12 @@ def interpret(unit: Unit, task: Task) -> Outcome:
     """The outcome that a fake command names.
 
     `exit CODE`, `kill SIGNAL`, `run [SECONDS]` (for ever), `ignore-term`, `vanish`, `echo WORD…` (each followed by
-    a NUL); anything else does not exist.
+    a NUL), each perhaps after `wait SECONDS`; anything else does not exist.
     """
     match task.argv:
+        case ['wait', length, *rest]:
+            after = interpret(unit, attrs.evolve(task, argv=tuple(rest)))
+            return attrs.evolve(after, waits=float(length))
         case ['exit', code]:
             return Outcome(exit_code=int(code))
         case ['kill', number]:
@@ -75,13 +81,17 @@ class FakeRequest:
 
 @attrs.define
 class FakeTask:
-    """A task in the engine. It ends at `ends_at` as `end` says, unless that is moved forward by a stop."""
+    """A task in the engine. It starts at `started_at`, be it later, and ends at `ends_at` as `end` says.
+
+    A stop moves that forward. The engine has begun it anew so many times: `restarts`.
+    """
 
     task: Task
     outcome: Outcome
     started_at: float
     ends_at: float
     end: TaskObservation
+    restarts: int = 0
 
     def terminate(self, now: float, kill_at: float, reason: str = '') -> None:
         """TERM now, and KILL at a later time for what ignores it; what has ended stays as it is.
@@ -97,7 +107,15 @@ class FakeTask:
             )
 
     def observe(self, now: float) -> TaskObservation:
-        return self.end if now >= self.ends_at else TaskObservation('running')
+        if now >= self.ends_at:
+            return attrs.evolve(self.end, restarts=self.restarts)
+        if now < self.started_at:
+            return TaskObservation('waiting', reason='Priority', restarts=self.restarts)
+        where = 'machine' if self.outcome.waits else ''
+        started_at = self.started_at if self.outcome.waits else None
+        return TaskObservation(
+            'running', where=where, started_at=started_at, restarts=self.restarts
+        )
 
 
 @attrs.define
@@ -108,7 +126,15 @@ class FakeEngine:
     tasks: dict[str, dict[str, FakeTask]] = attrs.field(factory=dict)
     requests: list[FakeRequest] = attrs.field(factory=list)
     stops: list[tuple[str, float | None]] = attrs.field(factory=list)
+    submissions: list[int] = attrs.field(factory=list)  # How many units each call brought.
     numbers: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+
+    def requeue(self, ref: str, now: float) -> None:
+        """Begins a unit anew by itself, after it has waited as long as at first."""
+        for task in self.tasks[ref].values():
+            task.started_at = now + task.outcome.waits
+            task.ends_at = task.started_at + task.outcome.seconds
+            task.restarts += 1
 
     def running(self, now: float) -> set[str]:
         """Labels of the units that have a task running."""
@@ -124,7 +150,8 @@ class FakeBackend:
 
     `outcome` decides what becomes of each task (by default `interpret` reads it from its command). `faults` maps a
     verb to errors that its next calls raise, one each. `engine` holds all that was submitted, and what was asked.
-    `strangers` are devices by resource, e.g. `{'local_gpu': {'1'}}`; assign to `others` to change them.
+    `strangers` are devices by resource, e.g. `{'local_gpu': {'1'}}`; assign to `others` to change them. Assign to
+    `room` how many units more it takes; the rest is deferred.
     """
 
     def __init__(
@@ -144,6 +171,7 @@ class FakeBackend:
         self.period = period
         self.busy = False
         self.closed = False
+        self.room = math.inf
         self._outcome = outcome
         self._clock = clock
         self._capacity = None if amounts is None else Capacity(dict(amounts), dict(devices or {}))
@@ -176,9 +204,10 @@ class FakeBackend:
         """The unit and its devices, as they are."""
         return FakeRequest(unit, grant)
 
-    def submit(self, requests: Sequence[FakeRequest]) -> Sequence[Submitted | Rejected]:
+    def submit(self, requests: Sequence[FakeRequest]) -> Sequence[Submitted | Deferred | Rejected]:
         """Starts the units; of one whose key is known already, only what was never submitted."""
         self._fail('submit')
+        self.engine.submissions.append(len(requests))
         return [self._submit(request) for request in requests]
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
@@ -215,7 +244,10 @@ class FakeBackend:
         """Nothing is held; `closed` tells that it was called."""
         self.closed = True
 
-    def _submit(self, request: FakeRequest) -> Submitted | Rejected:
+    def _submit(self, request: FakeRequest) -> Submitted | Deferred | Rejected:
+        if self.room < 1:
+            return Deferred('QOSMaxSubmitJobPerUserLimit')
+        self.room -= 1
         unit, now = request.unit, self._clock()
         ref = self.find([unit]).get(unit.key) or f'fake-{next(self.engine.numbers)}'
         known = self.engine.tasks.get(ref, {})
@@ -243,14 +275,15 @@ def _begin(unit: Unit, task: Task, outcome: Outcome, now: float) -> FakeTask:
     folder = unit.task_folder(task)
     (folder / 'out').mkdir(parents=True, exist_ok=True)
     (folder / 'output.log').write_bytes(outcome.output)
-    ends_at = now + outcome.seconds
+    starts_at = now + outcome.waits
+    ends_at = starts_at + outcome.seconds
     if outcome.vanishes:
         end = TaskObservation('vanished')
     elif outcome.signal is not None:
         end = TaskObservation('exited', signal=outcome.signal, ended_at=ends_at)
     else:
         end = TaskObservation('exited', exit_code=outcome.exit_code, ended_at=ends_at)
-    return FakeTask(task, outcome, now, ends_at, end)
+    return FakeTask(task, outcome, starts_at, ends_at, end)
 
 
 def _omit(unit: Unit, task: Task, outcome: Outcome, now: float) -> FakeTask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from xmanager.backend import Task
@@ -186,6 +188,39 @@ class UnitsContract(StoreFixtures):
         add(store, experiment, *[a_unit(importance=n) for n in (0, 5, -1, 5, 0)])
         queue = store.units(experiment.id, order='queue', states=(QUEUED,), limit=4)
         assert [unit.number for unit in queue] == [2, 4, 1, 5]
+
+    def test_the_queue_of_one_back_end_holds_its_units_only(
+        self, store: Store, experiment: ExperimentRecord
+    ) -> None:
+        names = ('local', 'slurm', 'local', 'slurm')
+        units = add(store, experiment, *[a_unit(backend=name) for name in names])
+        add(store, experiment, a_unit(AUXILIARY, backend='slurm'))
+        ids = [unit.id for unit in units]
+
+        def queue(**which: Any) -> list[int]:
+            return [id for id, _ in store.queue(experiment.id, limit=2, **which) if id in ids]
+
+        assert queue(only='slurm') == [ids[1], ids[3]]
+        assert queue(without=('slurm',)) == [ids[0], ids[2]]
+        assert queue(without=('slurm', 'local')) == []
+        assert len(store.queue(experiment.id, limit=2, without=('slurm',))) == 2
+
+    def test_the_back_ends_of_new_units_are_told(
+        self, store: Store, experiment: ExperimentRecord
+    ) -> None:
+        assert store.backends(experiment.id, 0) == (frozenset(), 0)
+        (unit,) = add(store, experiment, a_unit())
+        assert store.backends(experiment.id, 0) == (frozenset({'local'}), unit.id)
+        generated, last = add(
+            store, experiment, a_unit(backend='', tasks=(), state=CREATING), a_unit()
+        )
+        assert store.backends(experiment.id, unit.id) == (frozenset({'local'}), generated.id - 1)
+        store.set_tasks(generated.id, [a_task()], 'slurm', state=QUEUED, actor='test')
+        assert store.backends(experiment.id, generated.id - 1) == (
+            frozenset({'local', 'slurm'}),
+            last.id,
+        )
+        assert store.backends(experiment.id, last.id) == (frozenset(), last.id)
 
     def test_units_are_read_by_state_and_page(
         self, store: Store, experiment: ExperimentRecord

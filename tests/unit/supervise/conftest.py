@@ -34,6 +34,7 @@ class World:
     engine: FakeEngine
     backend: FakeBackend
     supervisor: Supervisor
+    amounts: dict[str, float] | None
 
     def add(self, *commands: str, kind: str = 'work', **facts: object) -> int:
         """Adds one unit with a job for each command; returns its id."""
@@ -76,16 +77,20 @@ class World:
 
     def revive(self) -> None:
         """The supervisor and its back end's memory are gone; a new one takes over."""
-        self.backend = FakeBackend(
-            engine=self.engine,
-            clock=self.clock,
-            amounts={'cpu': 2.0, 'local_gpu': 2},
-            devices={'local_gpu': ('0', '1')},
-        )
+        self.adopt_with(new_backend(self.engine, self.clock, self.amounts))
+
+    def adopt_with(self, backend: FakeBackend) -> None:
+        """As `revive`, with this back end."""
+        self.backend = backend
         self.supervisor = new_supervisor(
             self.its_store, self.experiment_id, self.backend, self.clock
         )
         self.supervisor.adopt()
+
+
+def new_backend(engine: FakeEngine, clock: Clock, amounts: dict[str, float] | None) -> FakeBackend:
+    devices = {'local_gpu': ('0', '1')} if amounts else None
+    return FakeBackend(engine=engine, clock=clock, amounts=amounts, devices=devices)
 
 
 def new_supervisor(
@@ -99,19 +104,24 @@ def new_supervisor(
     return Supervisor(store, experiment_id, load, clock=clock)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A host of 2 CPUs and 2 GPUs."""
+def new_world(folder: Path, amounts: dict[str, float] | None) -> Iterator[World]:
     clock = Clock()
-    home = Home(tmp_path / 'home')
+    home = Home(folder / 'home')
     with Store.open(home, clock=clock) as store, Store.open(home, clock=clock) as its_own:
         record = store.create_experiment(NewExperiment(title='t', user='u', host='h'))
         engine = FakeEngine()
-        backend = FakeBackend(
-            engine=engine,
-            clock=clock,
-            amounts={'cpu': 2.0, 'local_gpu': 2},
-            devices={'local_gpu': ('0', '1')},
-        )
+        backend = new_backend(engine, clock, amounts)
         supervisor = new_supervisor(its_own, record.id, backend, clock)
-        yield World(store, its_own, record.id, clock, engine, backend, supervisor)
+        yield World(store, its_own, record.id, clock, engine, backend, supervisor, amounts)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A host of 2 CPUs and 2 GPUs."""
+    yield from new_world(tmp_path, {'cpu': 2.0, 'local_gpu': 2})
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[World]:
+    """An engine that queues by itself."""
+    yield from new_world(tmp_path, None)
