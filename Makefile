@@ -45,6 +45,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.launch
 	@$(BIN)/python -m benchmarks.queue
 	@$(BIN)/python -m benchmarks.package
+	@$(BIN)/python -m benchmarks.slurm
 
 schema: $(READY)
 	@$(BIN)/python -m xmanager.store.schema_sql

@@ -94,8 +94,8 @@ def spooler() -> Callable[[int, Path], float]:
     return run
 
 
-def submitit() -> Callable[[int, Path], float]:
-    """submitit's local executor: no queue, a Python for each unit and another beside it, all at once."""
+def submitit_python() -> Path:
+    """The interpreter of an environment that has submitit."""
     python = ROOT / '.bench' / 'submitit' / 'bin' / 'python'
     if not python.exists():
         try:
@@ -104,6 +104,12 @@ def submitit() -> Callable[[int, Path], float]:
         except AbsentError:  # Half an environment would be taken for a whole one the next time.
             shutil.rmtree(python.parents[1], ignore_errors=True)
             raise
+    return python
+
+
+def submitit() -> Callable[[int, Path], float]:
+    """submitit's local executor: no queue, a Python for each unit and another beside it, all at once."""
+    python = submitit_python()
 
     def run(units: int, folder: Path) -> float:
         return timed([python, '-c', SUBMIT, str(units)], dict(os.environ), folder)

@@ -6,20 +6,21 @@ import random
 import socket
 import time
 
+from xmanager import track
+
 # What a lever pays on average. The learner doesn't know.
 PAYS = (0.1, 0.3, 0.2, 0.9, 0.5)
 
 
-def connect(address: str, patience: float = 30.0) -> socket.socket:
+def connect(port: int, patience: float = 30.0) -> socket.socket:
     """Jobs of a group start together, so the learner may need a moment before it listens."""
+    # One process each here, but on a cluster the learner may well be on another machine.
+    [host] = track.addresses()['learner']
     deadline = time.monotonic() + patience
     while True:
-        connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(f'\0{address}')  # See learner.py.
-            return connection
+            return socket.create_connection((host, port), timeout=patience)
         except ConnectionRefusedError:
-            connection.close()
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
@@ -27,12 +28,12 @@ def connect(address: str, patience: float = 30.0) -> socket.socket:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--address', required=True)
+    parser.add_argument('--port', type=int, required=True)
     parser.add_argument('--seed', type=int, default=0)
     given = parser.parse_args()
     chance = random.Random(given.seed)
     pulls = 0
-    with connect(given.address) as connection, connection.makefile('rw') as learner:
+    with connect(given.port) as connection, connection.makefile('rw') as learner:
         while policy := json.loads(learner.readline()):
             [lever] = chance.choices(range(len(PAYS)), weights=policy)
             report = {'lever': lever, 'reward': chance.gauss(PAYS[lever], 0.1)}

@@ -1,11 +1,11 @@
-"""A job group: a learner and two actors start together, talk over a socket and end together.
+"""A job group: a learner and two actors start together, talk over a port and end together.
 
 Run it with `xmanager launch examples/actor_learner/launcher.py`.
 """
 
+import random
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 from xmanager import xm, xm_local
 
@@ -19,7 +19,8 @@ def python_program(name: str) -> xm.Packageable:
 with xm_local.create_experiment('actor-learner') as experiment:
     learner, actor = experiment.package([python_program('learner.py'), python_program('actor.py')])
     for learning_rate in (0.05, 0.2):
-        talk = {'address': uuid4().hex}  # Where the three of a unit meet.
+        # The port at which the three of a unit meet; each unit has one of its own.
+        talk = {'port': random.randrange(20_000, 30_000)}
         experiment.add(
             xm.JobGroup(
                 learner=xm.Job(

@@ -1,8 +1,8 @@
 """Learn which of five levers pays best, from what the actors report: the gradient bandit algorithm.
 
-Sutton and Barto, Reinforcement Learning, second edition, section 2.8. Actors connect to a Unix
-socket and speak lines of JSON: an actor sends {"lever", "reward"} and gets the policy back; an
-empty policy means that learning is over.
+Sutton and Barto, Reinforcement Learning, second edition, section 2.8. Actors connect to a port
+and speak lines of JSON: an actor sends {"lever", "reward"} and gets the policy back; an empty
+policy means that learning is over.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import os
 import socketserver
 import threading
 from pathlib import Path
+
+from xmanager import track
 
 
 class Policy:
@@ -45,7 +47,7 @@ class Policy:
             return self.probabilities()
 
 
-def serve(address: str, actors: int, policy: Policy) -> None:
+def serve(port: int, actors: int, policy: Policy) -> None:
     """Answer `actors` connections, each until learning is over."""
 
     class Conversation(socketserver.StreamRequestHandler):
@@ -57,8 +59,9 @@ def serve(address: str, actors: int, policy: Policy) -> None:
                 answer = policy.learn(report['lever'], report['reward'])
             self.wfile.write(b'[]\n')
 
-    # The leading NUL makes it a Linux "abstract" socket: a name that leaves no file behind.
-    with socketserver.ThreadingUnixStreamServer(f'\0{address}', Conversation) as server:
+    # By the address that the actors are told: 127.0.0.1 where all are on one machine.
+    [host] = track.addresses()['learner']
+    with socketserver.ThreadingTCPServer((host, port), Conversation) as server:
         for _ in range(actors):
             server.handle_request()
     # Leaving the `with` has waited for every conversation.
@@ -66,14 +69,14 @@ def serve(address: str, actors: int, policy: Policy) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--address', required=True)
+    parser.add_argument('--port', type=int, required=True)
     parser.add_argument('--actors', type=int, default=2)
     parser.add_argument('--levers', type=int, default=5)
     parser.add_argument('--learning_rate', type=float, default=0.1)
     parser.add_argument('--steps', type=int, default=2000)
     given = parser.parse_args()
     policy = Policy(given.levers, given.learning_rate, given.steps)
-    serve(given.address, given.actors, policy)
+    serve(given.port, given.actors, policy)
     result = {'mean_reward': policy.mean_reward, 'policy': policy.probabilities()}
     (Path(os.environ.get('XM_OUTPUT_DIR', '.')) / 'result.json').write_text(json.dumps(result))
 
