@@ -37,10 +37,14 @@ class Command:
 
 
 class Commands:
-    """All that were started, in a folder with their output. `environment` is that of the next one."""
+    """All that were started, in a folder with their output. `environment` is that of the next one.
 
-    def __init__(self, folder: Path, tell: Tell) -> None:
+    `executor` is the name of what jobs are launched with.
+    """
+
+    def __init__(self, folder: Path, tell: Tell, executor: str = 'Local') -> None:
         self._folder = folder
+        self._executor = executor
         self._tell = tell
         self._all: list[Command] = []
         # As a user's shell has it: nothing of the run of the tests itself gets through.
@@ -57,7 +61,7 @@ class Commands:
     def launch(self, launch: Launch, oracle: Path) -> None:
         """Starts a launcher."""
         path = self._folder / f'{launch.title}.json'
-        path.write_text(json.dumps(_workload(launch, oracle)))
+        path.write_text(json.dumps(_workload(launch, oracle, self._executor)))
         words = ('launch', str(_SCRIPT), str(path), *(['--xm_detach'] if launch.detach else []))
         self.start(words, launch.faults, strikes_itself=launch.strikes_launcher, launch=launch)
 
@@ -94,9 +98,10 @@ class Commands:
         return self._all[-1]
 
 
-def _workload(launch: Launch, oracle: Path) -> dict[str, object]:
+def _workload(launch: Launch, oracle: Path, executor: str) -> dict[str, object]:
     return {
         'title': launch.title,
+        'executor': executor,
         'oracle': str(oracle),
         'units': [
             {

@@ -12,13 +12,14 @@ JOB = Path(__file__).with_name('job.sh')
 
 def main() -> None:
     workload = json.loads(Path(sys.argv[1]).read_text())
+    executor = getattr(xm_local, workload['executor'])
     with xm_local.create_experiment(workload['title']) as experiment:
-        [sh] = experiment.package([xm.binary(xm_local.Local.Spec(), path='/bin/sh', args=[JOB])])
+        [sh] = experiment.package([xm.binary(executor.Spec(), path='/bin/sh', args=[JOB])])
         for unit in workload['units']:
             jobs: dict[str, Any] = {
                 job['name']: xm.Job(
                     sh,
-                    xm_local.Local(xm.JobRequirements(**job['requirements']), **job['options']),
+                    executor(xm.JobRequirements(**job['requirements']), **job['options']),
                     args=[workload['oracle'], job['lock'], *job['behaviours']],
                 )
                 for job in unit['jobs']

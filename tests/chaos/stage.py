@@ -22,7 +22,6 @@ from xmanager.ledger.ledger import Reader
 from xmanager.ledger.place import Place
 from xmanager.store import FINAL_STATES, Home, Store
 
-_DEADLINE = 60.0
 # Seconds without news from the jobs after which the next step is taken all the same, and until their first news.
 _PATIENCE, _FIRST_PATIENCE = 0.4, 2.0
 _LONGEST_FREEZE = 0.3
@@ -40,6 +39,9 @@ class Result:
 class Stage:
     """One plan in one folder. `tell` is told of everything that is done."""
 
+    executor = 'Local'
+    deadline = 60.0
+
     def __init__(self, plan: Plan, folder: Path, tell: Tell) -> None:
         self.plan = plan
         self.folder = folder
@@ -53,7 +55,7 @@ class Stage:
         self._tell_line = tell
         self._rng = random.Random(plan.seed)
         self._to_launch = list(plan.launches)
-        self._commands = Commands(folder, self._tell)
+        self._commands = Commands(folder, self._tell, self.executor)
         self._commands.environment |= {
             'XM_HOME': str(self.home),
             'XM_LOCAL_LEDGER': str(self.ledger),
@@ -198,9 +200,9 @@ class Stage:
 
     def _come_to_rest(self) -> None:
         """Lets those who are alive finish, and revives what nobody supervises, as the next command would."""
-        until(self._is_at_rest, _DEADLINE)
+        until(self._is_at_rest, self.deadline)
         self._tell('all units have ended')
-        until(lambda: not processes_of(self.home), _DEADLINE)
+        until(lambda: not processes_of(self.home), self.deadline)
         self._tell('all processes have ended')
 
     def _unfinished(self) -> list[int]:

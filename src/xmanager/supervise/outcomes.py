@@ -40,7 +40,7 @@ def standing(observation: Observation) -> tuple[str, str, float | None]:
     tasks = observation.values()
     if all(task.state == 'waiting' for task in tasks):
         reason = next((task.reason for task in tasks if task.reason), '')
-        return STARTING, f'waits: {reason}' if reason else 'waits', None
+        return STARTING, f'waits: {reason}' if reason else '', None
     places = dict.fromkeys(task.where for task in tasks if task.where)
     starts = [task.started_at for task in tasks if task.started_at is not None]
     return RUNNING, f'on {", ".join(places)}' if places else '', min(starts, default=None)
