@@ -10,6 +10,7 @@ from tests.engines.bazel_workspace import bazel
 from tests.engines.containers import base_image, docker, podman, podman_image
 from tests.engines.registry import password_registry, registry, token_registry
 from tests.engines.servers import mariadb, postgresql
+from tests.engines.slurm import slurm, slurm_accounting, slurm_accounting_cluster, slurm_cluster
 
 __all__ = [
     'base_image',
@@ -21,6 +22,10 @@ __all__ = [
     'podman_image',
     'postgresql',
     'registry',
+    'slurm',
+    'slurm_accounting',
+    'slurm_accounting_cluster',
+    'slurm_cluster',
     'token_registry',
 ]
 

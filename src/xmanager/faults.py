@@ -23,6 +23,8 @@ POINTS = frozenset(
         'commit.after',
         'ledger.before',  # The entry of a supervisor is written beside the one that it replaces.
         'ledger.after',
+        'slurm.submit.before',  # Of each batch: nothing of it is written yet.
+        'slurm.submit.after',  # sbatch has made a job or refused to, and nobody wrote down which.
         'spawn.before',  # Of each task: the folder is made, the process is not started.
         'spawn.after',  # The process is started, and nobody knows its number.
         'stop.sent',

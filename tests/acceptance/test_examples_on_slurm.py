@@ -29,8 +29,8 @@ def test_an_example_runs_on_a_cluster(slurm: Cluster, desk: Desk, example: str):
     result = desk.run('xmanager', 'launch', copied(example, desk))
     assert result.code == 0, result.stderr
     assert desk.xmanager('wait', '1').code == 0
-    states = [unit['state'] for unit in desk.xmanager('show', '1', '--json').json['units']]
-    assert set(states) == {'completed'}
+    units = desk.xmanager('show', '1', '--json').json['experiment']['units']
+    assert {unit['state'] for unit in units} == {'completed'}
 
 
 def test_training_goes_on_from_its_checkpoint_after_a_preemption(slurm: Cluster, desk: Desk):

@@ -17,9 +17,9 @@ seconds=${1##*:}
 code=${1#*:}
 code=${code%:*}
 
-# Held until the last process that has this file open is gone.
+# Held until the last process that has this file open is gone. Each node of a cluster counts its devices from 0.
 if [ -n "$CUDA_VISIBLE_DEVICES" ]; then
-  exec 8>>"$oracle/device.$CUDA_VISIBLE_DEVICES"
+  exec 8>>"$oracle/device.$SLURMD_NODENAME.$CUDA_VISIBLE_DEVICES"
   flock --nonblock "--$lock" 8 || tell clash "$XM_ATTEMPT" "$CUDA_VISIBLE_DEVICES"
 fi
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -19,12 +20,21 @@ def play(seed: int, folder: Path, tell: Tell = lambda line: None) -> Result:
     return Stage(make_plan(seed), folder, tell).play()
 
 
-def play_aside(seed: int) -> Result:
+def play_on_slurm(seed: int, folder: Path, tell: Tell = lambda line: None) -> Result:
+    """Plays one seed in an empty folder, on a cluster of its own."""
+    from tests.chaos.slurm_stage import play_on
+    from tests.engines.slurm import cluster
+
+    with cluster() as made:
+        return play_on(made, seed, folder, tell)
+
+
+def play_aside(seed: int, how: Callable[[int, Path, Tell], Result] = play) -> Result:
     """Plays one seed in a folder that is kept only if something is wrong; `course` in it tells what was done."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # So that whatever runs is ended first.
     folder = Path(tempfile.mkdtemp(prefix=f'chaos-{seed}-'))
     course: list[str] = []
-    result = play(seed, folder, course.append)
+    result = how(seed, folder, course.append)
     if not result.wrong:
         shutil.rmtree(folder)
         return result

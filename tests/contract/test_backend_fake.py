@@ -3,10 +3,11 @@
 import pytest
 
 from xmanager.testing.backend_contract import BackendContract
+from xmanager.testing.backend_recovery_contract import PiecewiseContract
 from xmanager.testing.fake_backend import FakeBackend, FakeEngine
 
 
-class TestFakeBackend(BackendContract):
+class TestFakeBackend(BackendContract, PiecewiseContract):
     succeed = ('exit', '0')
     exit_with_7 = ('exit', '7')
     die_by_signal_9 = ('kill', '9')

@@ -11,9 +11,10 @@ from xmanager.backends.local.backend import LocalBackend, create
 from xmanager.backends.local.processes import scan_processes
 from xmanager.backends.local.signals import send
 from xmanager.testing.backend_contract import BackendContract
+from xmanager.testing.backend_recovery_contract import PiecewiseContract
 
 
-class TestLocalBackend(BackendContract):
+class TestLocalBackend(BackendContract, PiecewiseContract):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> Iterator[None]:
         self.folder = tmp_path

@@ -14,6 +14,7 @@ from xmanager.backends.local.processes import scan_processes
 from xmanager.backends.local.signals import send
 from xmanager.containers import Engine
 from xmanager.testing.backend_contract import BackendContract
+from xmanager.testing.backend_recovery_contract import PiecewiseContract
 from xmanager.testing.backend_stage import BackendStage, end_of
 
 
@@ -43,7 +44,7 @@ class ContainerStage(BackendStage):
         return attrs.evolve(unit, tasks=tuple(tasks))
 
 
-class TestDockerContainers(ContainerStage, BackendContract):
+class TestDockerContainers(ContainerStage, BackendContract, PiecewiseContract):
     @pytest.fixture(autouse=True)
     def _engine(self, docker: Engine, base_image: str) -> None:
         self.engine, self.image = docker, base_image

@@ -129,6 +129,11 @@ def remove_all(engine: Engine, home: Path) -> list[str]:
 # --- the image
 
 
+def root_folder() -> bytes:
+    """A tar of what the base image holds, for those who make an image of it without an engine."""
+    return _root_folder(_python_files())
+
+
 def _python_files() -> list[str]:
     """What the packages of Debian's Python install, and the libraries that its binaries need."""
     listed = subprocess.run(

@@ -34,9 +34,9 @@ def command(older_than: float, dry_run: bool) -> None:
     """Remove what units left behind, and old things that packaging can make again.
 
     Containers and networks of units that are over: a container is removed when its job has ended, and here is removed
-    what an engine that was down, or a machine that lost power, has kept. Images that were loaded into the engine,
-    Python environments and layers of images, if they are old and no recorded experiment refers to them. What belongs
-    to other homes, and what is none of ours, stays. Snapshots of code: xmanager snapshot gc.
+    what an engine that was down, or a machine that lost power, has kept. Images that were loaded into the engine or
+    written for a cluster, Python environments and layers of images, if they are old and no recorded experiment refers
+    to them. What belongs to other homes, and what is none of ours, stays. Snapshots of code: xmanager snapshot gc.
 
     \b
     Examples:
@@ -102,12 +102,23 @@ def _is_over(store: Store, one: Leftover) -> bool:
 def _remove_old(
     store: Store, tell: Callable[[str, str], None], older_than: float, dry_run: bool
 ) -> None:
+    from xmanager.cli.kept_places import places
     from xmanager.packaging.cache import remove_old
+    from xmanager.packaging.workshop import Workshop
 
     images, environments = _referred(store)
-    cache = store.home.path / 'cache'
-    for old in remove_old(cache, images, environments, _remove_image, older_than, dry_run=dry_run):
-        tell(old.kind, old.name)
+    for place in places(store):
+        shop = Workshop(place, os.environ)
+        for old in remove_old(
+            shop.cache,
+            images,
+            environments,
+            _remove_image,
+            older_than,
+            layouts=place / 'images',
+            dry_run=dry_run,
+        ):
+            tell(old.kind, old.name)
 
 
 def _referred(store: Store) -> tuple[Set[str], Set[str]]:

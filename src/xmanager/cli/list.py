@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +12,7 @@ from xmanager.cli import printing, session, tables, terminal, wording
 from xmanager.cli.parameters import Whole
 
 if TYPE_CHECKING:
-    from xmanager.store import Home
+    from xmanager.store import Store
     from xmanager.store.values import ExperimentRecord
 
 _STATES = ('queued', 'running', 'completed', 'failed', 'stopped', 'lost', 'empty')
@@ -57,12 +57,12 @@ def command(
     """
     with session.open_store(readonly=True) as store:
         found = store.experiments(status=status, user=user, title=title)
-    records = found[: limit or None]
-    more = len(found) - len(records)
-    if as_json:
-        _print_json(records, more)
-    else:
-        _print_table(records, more, store.home, is_filtered=bool(status or user or title))
+        records = session.all_looked_after(store, found[: limit or None])
+        more = len(found) - len(records)
+        if as_json:
+            _print_json(records, more)
+        else:
+            _print_table(store, records, more, is_filtered=bool(status or user or title))
 
 
 def _print_json(records: Sequence[ExperimentRecord], more: int) -> None:
@@ -74,19 +74,19 @@ def _print_json(records: Sequence[ExperimentRecord], more: int) -> None:
 
 
 def _print_table(
-    records: Sequence[ExperimentRecord], more: int, home: Home, *, is_filtered: bool
+    store: Store, records: Sequence[ExperimentRecord], more: int, *, is_filtered: bool
 ) -> None:
     if not records:
         hint = '' if is_filtered else ': xmanager launch FILE makes one'
-        terminal.note(f'no {"such " if is_filtered else ""}experiment in {home.path}{hint}')
+        terminal.note(f'no {"such " if is_filtered else ""}experiment in {store.home.path}{hint}')
         return
     now = time.time()
-    tables.show(_COLUMNS, [_row(record, now) for record in records])
+    tables.show(_COLUMNS, [_row(store, record, now) for record in records])
     if more > 0:
         terminal.remark(f'… {more:,} more: --limit 0 shows all')
 
 
-def _row(record: ExperimentRecord, now: float) -> list[str]:
+def _row(store: Store, record: ExperimentRecord, now: float) -> list[str]:
     from xmanager.store.wording import duration
 
     when = (
@@ -98,8 +98,13 @@ def _row(record: ExperimentRecord, now: float) -> list[str]:
         str(record.id),
         record.title,
         f'{record.state} paused' if record.paused_at is not None else record.state,
-        wording.counts(record.counts),
+        wording.counts(_counts(store, record)),
         when,
         duration(wording.experiment_seconds(record, now)),
         record.user,
     ]
+
+
+def _counts(store: Store, record: ExperimentRecord) -> Mapping[str, int]:
+    waits = store.waits(record.id) if record.counts.get('starting') else []
+    return wording.shown_counts(record.counts, waits)

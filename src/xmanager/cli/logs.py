@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xmanager.store.values import TaskRecord, UnitRecord
 
 _PERIOD: Final = 0.05
+_REFRESH: Final = 1.0  # Seconds between two questions to the server of a network file system.
 
 
 @click.command('logs')
@@ -99,11 +100,15 @@ class LogReader:
         """Prints what is there and what comes, until all units have ended."""
         token = None
         units: list[UnitRecord] = []
+        refreshed_at = time.monotonic()
         vigil = waiting.Vigil(self._store, [self._where])
         while True:
             # The state first: what a unit printed was all there before it was recorded to have ended.
             if (now := self._store.change_token(self._where.experiment_id)) != token or not units:
                 units, token = self._find(), now
+            if time.monotonic() > refreshed_at + _REFRESH:
+                refreshed_at = time.monotonic()
+                self._refresh()
             self._copy(units)
             sys.stdout.flush()
             goes_on = any(unit.is_active for unit in units)
@@ -138,6 +143,14 @@ class LogReader:
                 f'unit {unit.experiment_id}.{unit.label} has no attempt {attempt}: '
                 f'its last one is {unit.attempt}'
             )
+
+    def _refresh(self) -> None:
+        """Jobs may write on another machine, into a folder that both see."""
+        from xmanager.launch.tail import refresh
+
+        for key, source in self._sources.items():
+            if key not in self._finished:
+                refresh(source.path)
 
     def _copy(self, units: Iterable[UnitRecord]) -> None:
         active = {unit.id for unit in units if unit.is_active}

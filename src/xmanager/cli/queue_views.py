@@ -24,6 +24,8 @@ def waiting(one: Waiting, sentence: str) -> View:
         'importance': one.importance,
         'since': time(one.since),
         'reason': one.reason,
+        'engine': one.engine or None,
+        'engine_reason': one.note if one.engine else '',
         'at': time(one.at),
         'lacks': [_lack(lack) for lack in one.lacks],
         'ahead': None if one.ahead is None else _ahead(one.ahead),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,25 @@ def open_store(*, readonly: bool = False) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def looked_after(store: Store, record: ExperimentRecord) -> ExperimentRecord:
+    """The experiment as it is, also if its supervisor comes on demand only."""
+    return all_looked_after(store, [record])[0]
+
+
+def all_looked_after(store: Store, records: Sequence[ExperimentRecord]) -> list[ExperimentRecord]:
+    """These experiments as they are, also if their supervisors come on demand only."""
+    from xmanager.store.presence import Presence
+    from xmanager.store.values import ACTIVE_STATES
+
+    active = [record for record in records if record.counts.keys() & ACTIVE_STATES]
+    if any(Presence(record.folder).comes_on_demand() for record in active):
+        from xmanager.launch.on_demand import look_after
+
+        if look_after(store, records):
+            return [store.experiment(record.id) for record in records]
+    return [*records]
 
 
 def actor(command: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -50,7 +51,7 @@ def command(where: Address, as_json: bool) -> None:
 
 
 def _show_experiment(store: Store, where: Address, as_json: bool) -> None:
-    record = store.experiment(where.experiment_id)
+    record = session.looked_after(store, store.experiment(where.experiment_id))
     units = store.units(record.id, with_tasks=as_json)
     now = time.time()
     if as_json:
@@ -60,31 +61,34 @@ def _show_experiment(store: Store, where: Address, as_json: bool) -> None:
         view = views.experiment(record, now) | {'units': shown}
         printing.print_json(views.document(experiment=view))
         return
-    _print_header(record, now)
+    _print_header(record, Counter(map(wording.shown_state, units)), now)
     if units:
         click.echo()
         tables.show(_COLUMNS, [_row(unit, now) for unit in units])
-    if any(unit.is_active for unit in units) and _is_left_alone(record):
+    if any(unit.is_active for unit in units) and _is_left_alone(store, record):
         terminal.note(
             f'nobody supervises experiment {record.id}: what is shown may be out of date, and no unit starts. '
             f'xmanager supervise {record.id} goes on with it'
         )
 
 
-def _is_left_alone(record: ExperimentRecord) -> bool:
+def _is_left_alone(store: Store, record: ExperimentRecord) -> bool:
     """Whether its supervisor was killed, as far as we may look."""
     from xmanager.store.presence import Presence
 
-    if not os.access(record.folder, os.W_OK):
+    presence = Presence(record.folder)
+    if not os.access(record.folder, os.W_OK) or presence.comes_on_demand():
         return False
     for _ in range(_LOOKS):  # One that is just starting has no lock yet.
-        if Presence(record.folder).is_supervised():
+        if presence.is_supervised():
             return False
         time.sleep(_PAUSE)
-    return True
+    from xmanager.launch.wake import is_supervised_elsewhere
+
+    return not is_supervised_elsewhere(store, record.id)
 
 
-def _print_header(record: ExperimentRecord, now: float) -> None:
+def _print_header(record: ExperimentRecord, counts: Mapping[str, int], now: float) -> None:
     from xmanager.store import masking
     from xmanager.store.wording import duration
 
@@ -94,7 +98,7 @@ def _print_header(record: ExperimentRecord, now: float) -> None:
     command = [record.script, *masking.mask_argv(record.argv)] if record.script else []
     printing.print_fields(
         [
-            ('units', wording.counts(record.counts)),
+            ('units', wording.counts(counts)),
             ('user', f'{record.user}@{record.host}'),
             ('created', _when(record.created_at, now)),
             ('paused', _when(record.paused_at, now)),
@@ -110,7 +114,7 @@ def _row(unit: UnitRecord, now: float) -> list[str]:
 
     return [
         unit.label,
-        unit.state,
+        wording.shown_state(unit),
         arguments(unit.args),
         _started(unit.started_at, now),
         duration(wording.elapsed(unit.started_at, unit.ended_at, now)),
@@ -125,7 +129,7 @@ def _started(at: float | None, now: float) -> str:
 
 
 def _show_unit(store: Store, where: Address, as_json: bool) -> None:
-    experiment = store.experiment(where.experiment_id)
+    experiment = session.looked_after(store, store.experiment(where.experiment_id))
     unit = session.find_unit(store, experiment, where.label)
     events = store.events(unit_id=unit.id)
     if as_json:
@@ -149,7 +153,7 @@ def _print_unit(unit: UnitRecord, experiment: ExperimentRecord) -> None:
     now = time.time()
     title = terminal.style(terminal.one_line(experiment.title), 'bold')
     name = f'{experiment.id}.{unit.label}'
-    printing.print_heading(name, title, terminal.state(unit.state))
+    printing.print_heading(name, title, terminal.state(wording.shown_state(unit)))
     printing.print_fields(
         [
             ('message', terminal.one_line(unit.message)),

@@ -63,7 +63,7 @@ def list_snapshots(as_json: bool) -> None:
       xmanager snapshot ls --json | jq -r '.snapshots[].digest'
     """
     with session.open_store(readonly=True) as store:
-        kept = _snapshots(store).list()
+        kept = _all_kept(store)
         users = _users(store)
     if as_json:
         from xmanager.cli import views
@@ -89,8 +89,7 @@ def show(digest: str, show_all: bool, as_json: bool) -> None:
       xmanager snapshot show 3f2a --all
     """
     with session.open_store(readonly=True) as store:
-        snapshots = _snapshots(store)
-        snapshot = snapshots.get(digest)
+        snapshots, snapshot = _find(store, digest)
         [kept] = [one for one in snapshots.list() if one.digest == snapshot.digest]
         users = _users(store)
     if as_json:
@@ -130,8 +129,7 @@ def cat(digest: str, path: str) -> None:
     from xmanager.errors import NotFoundError
 
     with session.open_store(readonly=True) as store:
-        snapshots = _snapshots(store)
-    snapshot = snapshots.get(digest)
+        snapshots, snapshot = _find(store, digest)
     wanted = path.removeprefix('./').rstrip('/')
     for entry in snapshot.entries:
         if entry.path == wanted and entry.kind == 'file':
@@ -158,8 +156,7 @@ def restore(digest: str, to: Path | None) -> None:
       xmanager snapshot restore 3f2a ~/as-it-was
     """
     with session.open_store(readonly=True) as store:
-        snapshots = _snapshots(store)
-    snapshot = snapshots.get(digest)
+        snapshots, snapshot = _find(store, digest)
     folder = to or Path(f'snapshot-{snapshot.digest[:_DIGITS]}')
     snapshots.restore(snapshot, folder)
     click.echo(f'restored {wording.plural(snapshot.files, "file")} to {folder}')
@@ -185,20 +182,52 @@ def gc(older_than: float, dry_run: bool) -> None:
     if older_than < _YOUNGEST:
         raise click.UsageError('--older-than takes at least 1h', click.get_current_context())
     with session.open_store(readonly=True) as store:
-        done = _snapshots(store).gc(_users(store).keys(), older_than, dry_run)
-    for one in done.snapshots:
+        users = _users(store).keys()
+        done = [one.gc(users, older_than, dry_run) for one in _snapshots(store)]
+    removed = [snapshot for one in done for snapshot in one.snapshots]
+    for one in removed:
         damaged = '  (damaged)' if one.damaged else ''
         path = terminal.one_line(one.path)
         click.echo(f'{one.digest[:_DIGITS]}  {_size(one.bytes)}  {path}{damaged}')
     verb = 'would remove' if dry_run else 'removed'
-    count = wording.plural(len(done.snapshots), 'snapshot')
-    click.echo(f'{verb} {count} and {_size(done.bytes)} of content')
+    count = wording.plural(len(removed), 'snapshot')
+    click.echo(f'{verb} {count} and {_size(sum(one.bytes for one in done))} of content')
 
 
-def _snapshots(store: Store) -> SnapshotStore:
+def _snapshots(store: Store) -> Iterator[SnapshotStore]:
+    """The home's, then those that are kept where clusters see them."""
+    from xmanager.cli.kept_places import places
     from xmanager.snapshot import SnapshotStore
 
-    return SnapshotStore(store.home.path / 'snapshots')
+    for place in places(store):
+        folder = place / 'snapshots'
+        if place == store.home.path or folder.is_dir():
+            yield SnapshotStore(folder)
+
+
+def _find(store: Store, digest: str) -> tuple[SnapshotStore, Snapshot]:
+    """The snapshot, and where it is kept. Raises NotFoundError, as the home's own would."""
+    from xmanager.errors import NotFoundError
+
+    unknown: NotFoundError | None = None
+    for snapshots in _snapshots(store):
+        try:
+            return snapshots, snapshots.get(digest)
+        except NotFoundError as error:
+            unknown = unknown or error
+    assert unknown is not None
+    raise unknown
+
+
+def _all_kept(store: Store) -> list[Kept]:
+    """Each snapshot once, the one used last first."""
+    found: dict[str, Kept] = {}
+    for snapshots in _snapshots(store):
+        for one in snapshots.list():
+            other = found.get(one.digest)
+            if other is None or one.used_at > other.used_at:
+                found[one.digest] = one
+    return sorted(found.values(), key=lambda one: (-one.used_at, one.digest))
 
 
 def _users(store: Store) -> dict[str, list[int]]:

@@ -16,6 +16,7 @@ STATE_COLOURS: Final = {
     'running': 'cyan',
     'starting': 'cyan',
     'restarting': 'cyan',
+    'waiting': 'dim',
     'queued': 'dim',
     'creating': 'dim',
     'empty': 'dim',

@@ -86,9 +86,19 @@ def until_ended(store: Store, addresses: Sequence[Address], what: str) -> Mappin
                 total = sum((Counter(one) for one in tallies.values()), Counter())
                 if not _is_active(total) and not will_restart(store, addresses):
                     return tallies
+                shown = sum((Counter(_shown(store, one)) for one in addresses), Counter())
             elapsed = duration(float(int(time.monotonic() - started)))
-            line.show(f'{what}: {wording.states(total)}   {elapsed}')
+            line.show(f'{what}: {wording.states(shown)}   {elapsed}')
             time.sleep(_PERIOD)
+
+
+def _shown(store: Store, where: Address) -> Tally:
+    """As `tally`, in words for people."""
+    if where.label:
+        return {wording.shown_state(store.unit_by_label(where.experiment_id, where.label)): 1}
+    counts = store.counts(where.experiment_id)
+    waits = store.waits(where.experiment_id) if counts.get('starting') else []
+    return wording.shown_counts(counts, waits)
 
 
 def tally(store: Store, where: Address) -> dict[str, int]:

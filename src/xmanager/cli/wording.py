@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from xmanager.store.values import ExperimentRecord
+    from xmanager.store.values import ExperimentRecord, UnitRecord
+    from xmanager.store.waits import Wait
 
 ORDER: Final = (
     'completed',
@@ -16,6 +18,7 @@ ORDER: Final = (
     'stopped',
     'running',
     'starting',
+    'waiting',
     'restarting',
     'queued',
     'creating',
@@ -62,6 +65,17 @@ def iso(at: float | None) -> str:
     if at is None:
         return ''
     return datetime.fromtimestamp(at, UTC).isoformat(timespec='milliseconds')[:-6] + 'Z'
+
+
+def shown_state(unit: UnitRecord) -> str:
+    """Its state in a word for people: what an engine has in a queue of its own may be starting for days."""
+    return 'waiting' if unit.state == 'starting' and unit.reference else unit.state
+
+
+def shown_counts(counts: Mapping[str, int], waits: Iterable[Wait]) -> dict[str, int]:
+    """How many units are in which state, each in that word; `waits` are those of the store."""
+    waiting = sum(wait.count for wait in waits if wait.state == 'starting' and wait.is_taken)
+    return dict(Counter(counts) + Counter(waiting=waiting) - Counter(starting=waiting))
 
 
 def states(counts: Mapping[str, int]) -> str:

@@ -6,17 +6,16 @@ import asyncio
 import os
 import weakref
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from xmanager.backend import Task
-from xmanager.launch import planning, settings
+from xmanager.launch import kept_settings, planning, settings
 from xmanager.launch.follow import Follower, Watcher
 from xmanager.launch.resolve import recorded
 from xmanager.launch.resolving import ResolvingExperiment
-from xmanager.launch.terminal import Terminal
-from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, error_of, new_unit_facts
-from xmanager.launch.wake import Guard, keep_settings, wake
-from xmanager.launch.writer import UnitWriter
+from xmanager.launch.session import Session
+from xmanager.launch.units import RecordedUnit, RecordedWorkUnit, new_unit_facts
+from xmanager.launch.wake import Guard, wake
 from xmanager.store import (
     CREATING,
     QUEUED,
@@ -27,11 +26,9 @@ from xmanager.store import (
     Store,
     UnitRecord,
 )
-from xmanager.store.presence import Lock, Presence
+from xmanager.store.presence import Presence
 from xmanager.xm.experiment_unit import ExperimentUnit
 from xmanager.xm.roles import ExperimentUnitRole
-
-_INTERRUPTED = 'Ctrl-C at the launcher'
 
 
 class RecordedExperiment(ResolvingExperiment):
@@ -101,7 +98,9 @@ class RecordedExperiment(ResolvingExperiment):
         planning.refuse(f'add to experiment {self.experiment_id}')
         settings.export(os.environ)
         self._check_notify()
-        keep_settings(self.store.home, self.experiment_id)
+        kept_settings.keep(self.store, self.experiment_id, os.environ)
+        presence = Presence(self.store.home.experiment_folder(self.experiment_id))
+        presence.let_come_on_demand(settings.get('supervise') == 'on-demand')
         self._session = Session(self)
         self.wake()
 
@@ -161,113 +160,3 @@ class RecordedExperiment(ResolvingExperiment):
         """The script has awaited this unit: its failure is no news at the exit."""
         if self._session is not None:
             self._session.noted.add(unit_id)
-
-
-class Session:
-    """One stay in the experiment's context: what was added in it, and what the person sees of it."""
-
-    # Of this process: `xmanager launch` asks for its exit code.
-    any_entered: ClassVar[bool] = False
-    any_failed: ClassVar[bool] = False
-    _told: ClassVar[list[Exception]] = []
-
-    @classmethod
-    def told_of(cls, error: Exception) -> bool:
-        """Whether a summary has told the person of this error."""
-        return any(error is told for told in cls._told)
-
-    def __init__(self, experiment: RecordedExperiment) -> None:
-        Session.any_entered = True
-        self._experiment = experiment
-        self._store = experiment.store
-        folder = self._store.home.experiment_folder(experiment.experiment_id)
-        self._lock: Lock | None = Presence(folder).launch()
-        # In the block of a plain `with` the terminal is the script's: it may ask a question or be in a debugger.
-        self.terminal = Terminal(experiment.experiment_id, shows_progress=experiment.is_async)
-        self.follower = experiment.follower(self.terminal)
-        self.writer = UnitWriter(self._store, experiment.experiment_id, experiment.wake)
-        self.noted: set[int] = set()
-        self._units: list[int] = []
-        self._asked: set[int] = set()  # The units that were asked to stop.
-        self._interrupted = False
-        self._all_ended = False
-
-    def take(self, record: UnitRecord) -> None:
-        """Follows a unit that was added here."""
-        if not self._units:
-            self.terminal.say(f'experiment {record.experiment_id}: {self._experiment.title}')
-        self._units.append(record.id)
-        self.terminal.added()
-        self.follower.watch(record.id)
-
-    async def finish(self, error: BaseException | None) -> list[Exception]:
-        """Waits for the units (unless told to detach, or the script failed); returns the errors to raise."""
-        self._say_that_all_is_added()
-        self.terminal.shows_progress = True
-        if not self._units:
-            return []
-        self._interrupted = self._interrupted or self._is_interrupt(error)
-        if error is not None and not self._is_interrupt(error):
-            return self._leave_behind('the script failed')
-        if settings.get('detach') and not self._interrupted:
-            return self._leave_behind('detached')
-        if self._interrupted:
-            self._stop_units()
-        others = await self.follower.all_ended(self._units)  # than completed
-        self._all_ended = True
-        self.terminal.summary()
-        if any(record.kind == WORK for record in others):
-            Session.any_failed = True
-        errors = self._errors(others)
-        Session._told += errors
-        return errors[:1]  # The summary has told of all; one is raised.
-
-    def interrupt(self) -> None:
-        """Asks the units to stop; those that are still being written are asked in `finish`."""
-        self._interrupted = True
-        self._stop_units()
-
-    def _stop_units(self) -> None:
-        units = [unit_id for unit_id in self._units if unit_id not in self._asked]
-        if not units:
-            return
-        if not self._asked:
-            self.terminal.say('Stopping the units; Ctrl-C again leaves at once.')
-        self._asked.update(units)
-        self._experiment.request_stop(units, _INTERRUPTED)
-
-    def close(self) -> None:
-        if self._asked and not self._all_ended:
-            id = self._experiment.experiment_id
-            self.terminal.say(
-                f'experiment {id}: left; its units are being stopped. xmanager show {id}'
-            )
-        self.terminal.close()
-        self._say_that_all_is_added()
-
-    def _say_that_all_is_added(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-            self._experiment.wake()
-
-    def _leave_behind(self, reason: str) -> list[Exception]:
-        self.follower.stop()
-        id = self._experiment.experiment_id
-        if active := sum(unit.is_active for unit in self._store.standing(self._units)):
-            units = '1 unit goes' if active == 1 else f'{active} units go'
-            self.terminal.say(
-                f'experiment {id}: {reason}; {units} on. '
-                f'xmanager show {id} · xmanager logs {id} -f · xmanager stop {id}'
-            )
-        return []
-
-    def _is_interrupt(self, error: BaseException | None) -> bool:
-        return isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
-
-    def _errors(self, records: list[UnitRecord]) -> list[Exception]:
-        return [
-            error_of(RecordedUnit.of(self._experiment, record, is_new=False))
-            for record in records
-            if record.kind == WORK and record.id not in self.noted and not self._interrupted
-        ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from typing import Protocol
 
+from xmanager.launch.elsewhere import Elsewhere
 from xmanager.store import (
     COMPLETED,
     FAILED,
@@ -14,9 +15,9 @@ from xmanager.store import (
     LOST,
     RESTARTING,
     RUNNING,
-    Event,
     Store,
     UnitRecord,
+    Wait,
 )
 
 # Seconds between two looks: just after a change, and when nothing changes.
@@ -40,6 +41,9 @@ class Watcher(Protocol):
 
     def ended(self, unit: UnitRecord) -> None:
         """The unit has come to a final state. It comes with its tasks if it failed or is lost."""
+
+    def waits(self, waits: Sequence[Wait]) -> None:
+        """What the units of the experiment wait for by now; told of those whose engines queue by themselves."""
 
     def tick(self) -> None:
         """Called at every look, changes or not."""
@@ -65,10 +69,13 @@ class Follower:
         self._waiting: dict[int, asyncio.Future[UnitRecord]] = {}
         self._last_event = store.last_event_id(experiment_id)
         self._token: object = None
+        self._elsewhere = Elsewhere(store, experiment_id)
+        self._tells_of_waits = False
         self._task: asyncio.Task[None] | None = None
 
-    def watch(self, unit_id: int) -> None:
-        """Shows this unit to the watcher from now on."""
+    def watch(self, unit_id: int, *, queues_itself: bool = False) -> None:
+        """Shows this unit to the watcher from now on. `queues_itself`: its engine does, and may tell why it waits."""
+        self._tells_of_waits = self._tells_of_waits or queues_itself
         self._watched.add(unit_id)
         self._fresh.add(unit_id)
         self._ensure_running()
@@ -105,6 +112,13 @@ class Follower:
         others = sorted(unit.id for unit in units if unit.state != COMPLETED)
         return self._store.units_by_id(others, with_tasks=False)
 
+    async def all_taken(self, unit_ids: Collection[int]) -> None:
+        """Returns once each of these units is in the queue of its engine, or has ended."""
+        taken = self._elsewhere.taken(unit_ids)
+        self._token = None  # What is so already counts, too.
+        self._ensure_running()
+        await asyncio.shield(taken)
+
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -112,7 +126,12 @@ class Follower:
     def look(self) -> bool:
         """One look at the store; returns whether something had happened. One that fails may be repeated."""
         token = self._store.change_token(self._experiment_id)
-        events = self._news(token)
+        has_changed = token != self._token
+        events = (
+            self._store.events(self._experiment_id, after_id=self._last_event)
+            if has_changed
+            else []
+        )
         # An event that keeps the state tells of something else, such as another importance.
         moves = [event for event in events if event.from_state != event.to_state]
         started = {event.unit_id for event in moves if event.to_state == RUNNING}
@@ -130,6 +149,7 @@ class Follower:
         self._fresh = set()
         for record in records:
             self._tell(record, record.id in started, tried.get(record.id, ''))
+        self._look_elsewhere(has_changed)
         return bool(started or tried or ended)
 
     def _read(self, unit_ids: Set[int], with_tasks: Set[int]) -> list[UnitRecord]:
@@ -142,11 +162,12 @@ class Follower:
             records += self._store.units_by_id(brief, with_tasks=False)
         return sorted(records, key=lambda record: record.id)
 
-    def _news(self, token: object) -> list[Event]:
-        """What was written since the last look."""
-        if token == self._token:
-            return []
-        return self._store.events(self._experiment_id, after_id=self._last_event)
+    def _look_elsewhere(self, has_changed: bool) -> None:
+        if not (self._elsewhere or self._tells_of_waits):
+            return
+        waits = self._elsewhere.look(has_changed)
+        if waits is not None and self._tells_of_waits and self._watcher is not None:
+            self._watcher.waits(waits)
 
     def _tell(self, record: UnitRecord, has_started: bool, tried: str) -> None:
         watched = self._watcher is not None and record.id in self._watched
@@ -176,7 +197,7 @@ class Follower:
     async def _run(self) -> None:
         pause = _QUICK
         heard_at = time.monotonic()
-        while self._waiting or self._watched:
+        while self._waiting or self._watched or self._elsewhere:
             watched = len(self._watched)
             try:
                 happened = self.look()
@@ -203,6 +224,7 @@ class Follower:
         return max(_QUICK, _FOR_AN_END * min(ended, len(self._watched)))
 
     def _fail(self, error: Exception) -> None:
+        self._elsewhere.fail(error)
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(error)

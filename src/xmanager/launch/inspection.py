@@ -16,6 +16,7 @@ from xmanager.launch import premises
 from xmanager.launch.findings import BAD, MISSING, OK, WARN, Finding
 from xmanager.launch.gpu_findings import inspect_gpus
 from xmanager.launch.ledger_finding import inspect_ledger
+from xmanager.launch.slurm_findings import inspect_slurm
 from xmanager.store import Home
 
 
@@ -24,7 +25,7 @@ def inspect(home: Home, environ: Mapping[str, str] = os.environ) -> Iterator[Fin
     yield python()
     yield from machine(environ)
     yield inspect_ledger(environ)
-    yield from engines(environ)
+    yield from engines(home, environ)
     yield premises.home(home)
     yield premises.database(home)
 
@@ -75,10 +76,10 @@ def _memory(capacity: Capacity) -> Finding:
     return Finding('memory', OK, f'{usable / 2**30:.1f} GiB', facts={'bytes': usable})
 
 
-def engines(environ: Mapping[str, str]) -> Iterator[Finding]:
+def engines(home: Home, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Programs that build images or run units elsewhere; none of them is needed to run local programs."""
     yield containers(environ)
-    yield _engine(environ, 'slurm', 'sbatch', 'run xmanager on a login node of the cluster')
+    yield from inspect_slurm(home, environ)
     yield _engine(
         environ,
         'kubernetes',

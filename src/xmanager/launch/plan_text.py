@@ -46,6 +46,7 @@ class Painter:
     def _experiment(self, experiment: PlannedExperiment, verbose: bool) -> Iterator[str]:
         units = experiment.units
         yield f'{self._bold(_one_line(experiment.title) or "experiment")}  {_counted(units)}'
+        yield from self._submissions(units, verbose)
         shown = units if verbose else units[:_SHOWN_UNITS]
         for unit in shown:
             yield ''
@@ -53,6 +54,19 @@ class Painter:
             yield from self._jobs(unit)
         if more := len(units) - len(shown):
             yield ''
+            yield f'  … and {more:,} more'
+
+    def _submissions(self, units: Sequence[PlannedUnit], verbose: bool) -> Iterator[str]:
+        """What would be submitted to a cluster, many units by one command."""
+        if not any(unit.backend == 'slurm' for unit in units):
+            return
+        from xmanager.launch import plan_slurm
+
+        commands = plan_slurm.submissions(units)
+        shown = commands if verbose else commands[:_SHOWN_UNITS]
+        for command, labels in shown:
+            yield f'  {command}  {self._dim(f"({_labels(labels)})")}'
+        if more := len(commands) - len(shown):
             yield f'  … and {more:,} more'
 
     def _jobs(self, unit: PlannedUnit) -> Iterator[str]:
@@ -86,6 +100,14 @@ def _counted(units: Sequence[PlannedUnit]) -> str:
     if auxiliary:
         parts.append(plural(auxiliary, 'auxiliary unit'))
     return ', '.join(parts)
+
+
+def _labels(labels: Sequence[str]) -> str:
+    """`unit 3`, `units 1, 2`, `units 1, 2, … 100`."""
+    if len(labels) == 1:
+        return f'unit {labels[0]}'
+    shown = labels if len(labels) <= _SHOWN_UNITS else [*labels[:2], f'… {labels[-1]}']
+    return f'units {", ".join(shown)}'
 
 
 def _one_line(text: str) -> str:

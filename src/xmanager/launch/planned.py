@@ -13,11 +13,11 @@ import attrs
 
 from xmanager.backend import Task
 from xmanager.launch import settings
-from xmanager.launch.experiment import Session
 from xmanager.launch.planned_units import PlannedAuxiliaryUnit, PlannedUnit, PlannedWorkUnit
 from xmanager.launch.planning import Planning
 from xmanager.launch.resolve import recorded
 from xmanager.launch.resolving import ResolvingExperiment
+from xmanager.launch.session import Session
 from xmanager.store import Home
 from xmanager.xm.experiment_unit import ExperimentUnit
 from xmanager.xm.jobs import JobType

@@ -13,7 +13,7 @@ from xmanager.errors import (
     ExperimentUnitFailedError,
     ExperimentUnitNotCompletedError,
 )
-from xmanager.launch.units import RecordedJob, RecordedStatus
+from xmanager.launch.units import IMPORTANCE, RecordedJob, RecordedStatus
 from xmanager.store import COMPLETED, CREATING, FAILED, STOPPED, Home
 from xmanager.xm.experiment_unit import AuxiliaryUnit, ExperimentUnit, WorkUnit
 from xmanager.xm.jobs import JobType, LaunchedJob
@@ -59,6 +59,11 @@ class PlannedUnit(ExperimentUnit):
     def label(self) -> str:
         """`3` for work unit 3, `a1` for auxiliary unit 1."""
         return f'{"a" if isinstance(self, AuxiliaryUnit) else ""}{self._number}'
+
+    @property
+    def importance(self) -> int:
+        """As back ends count it: the larger, the more important."""
+        return IMPORTANCE[self._role.importance]
 
     @property
     def backend(self) -> str:

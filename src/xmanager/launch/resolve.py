@@ -77,7 +77,8 @@ def _executor(job: Job) -> Executor:
     is_ours = all(hasattr(executor, name) for name in ('cwd', 'options', 'requirements'))
     if not getattr(executor, 'backend', '') or not is_ours:
         raise ExecutorError(
-            f'{type(executor).__name__} is no executor that this version can run. Use xm_local.Local().'
+            f'{type(executor).__name__} is no executor that this version can run. '
+            'Use xm_local.Local() or xm_local.Slurm().'
         )
     return executor
 
@@ -99,7 +100,7 @@ def _task(job: Job, executor: Any) -> Task:
         cwd=_cwd(executable, executor),
         env=values,
         secrets=_secrets(environment),
-        requirements=_requirements(executor),
+        requirements=requirements_of(executor),
         options=executor.options(),
         executable=dict(executable.facts),
     )
@@ -111,11 +112,18 @@ def _cwd(executable: Packaged, executor: Any) -> str:
     ):  # A path in the image, which a dry run does not make.
         return str(executor.cwd or '')
     if executor.cwd:
+        login = getattr(executor, 'login', None)
+        if login and not os.path.isabs(executor.cwd):
+            raise ExecutorError(
+                f'{type(executor).__name__}(cwd={str(executor.cwd)!r}, login={login!r}): expected an absolute path, '
+                'as it is on that machine.'
+            )
         return str(os.path.abspath(executor.cwd))
     return executable.cwd or os.getcwd()
 
 
-def _requirements(executor: Any) -> dict[str, float]:
+def requirements_of(executor: Any) -> dict[str, float]:
+    """The amounts that an executor asks for, by the names that back ends use."""
     amounts = executor.requirements.task_requirements
     return {
         _SPOKEN.get(resource, resource.name.lower()): float(amount)

@@ -10,7 +10,7 @@ import attrs
 from xmanager import packaging
 from xmanager.backend import Backend, Task
 from xmanager.backends import load
-from xmanager.launch import planning, settings
+from xmanager.launch import planning, seen, settings
 from xmanager.launch.packing_progress import PackingProgress
 from xmanager.launch.resolve import check_names, resolve
 from xmanager.store import Home
@@ -28,6 +28,7 @@ class ResolvingExperiment(Experiment):
     def __init__(self) -> None:
         super().__init__()
         self._backends: dict[str, Backend] = {}
+        self._queueing: dict[str, bool] = {}
 
     @classmethod
     def _package(cls, packageables: Sequence[Packageable]) -> list[Executable]:
@@ -55,8 +56,16 @@ class ResolvingExperiment(Experiment):
         if isinstance(role, AuxiliaryUnitRole):
             tasks = tuple(_beside_the_work(task) for task in tasks)
         check_names([*beside, *tasks])
+        if backend == 'slurm':
+            seen.check(tasks, Home.locate().path, settings.get('shared'))
         self._check(backend, [*beside, *tasks])
         return backend, tasks
+
+    def queues_itself(self, backend: str) -> bool:
+        """Whether the units of this back end wait in a queue of its own, which goes on without us."""
+        if backend not in self._queueing:
+            self._queueing[backend] = self._backend(backend).capacity() is None
+        return self._queueing[backend]
 
     def _check(self, backend: str, tasks: Sequence[Task]) -> None:
         self._backend(backend).check(tasks)

@@ -15,7 +15,7 @@ import attrs
 
 from xmanager.errors import ExperimentUnitError, UsageError, XManagerError
 from xmanager.launch import settings
-from xmanager.launch.experiment import Session
+from xmanager.launch.session import Session
 
 
 @attrs.frozen

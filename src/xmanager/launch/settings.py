@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -24,6 +25,8 @@ class Setting:
     default: str | bool | int
     help: str
     is_secret: bool = False  # Its value is neither recorded nor shown.
+    is_path: bool = False  # Handed on as an absolute one, relative to where it was given.
+    choices: tuple[str, ...] = ()  # The texts that it may be; any, if there are none.
 
     @property
     def flag(self) -> str:
@@ -44,11 +47,14 @@ class Setting:
                 return int(text)
             except ValueError:
                 raise UsageError(f'--{self.flag}={text}: expected a whole number.') from None
+        if self.choices and text not in self.choices:
+            raise UsageError(f'--{self.flag}={text}: expected {" or ".join(self.choices)}.')
         return text
 
 
 _ALL: Final = (
     Setting('detach', False, 'Return once all units are added; they run on behind.'),
+    Setting('wait', False, 'Wait for units in the queues of other engines, too.'),
     Setting('dry_run', False, 'Print what would run; make, record and start nothing.'),
     Setting(
         'local_resources', '', "Override what this machine has: 'cpu=8,ram=16GiB,local_gpu=4'."
@@ -57,6 +63,46 @@ _ALL: Final = (
         'local_ledger', '', 'Folder in which all experiments of this host share out what it has.'
     ),
     Setting('local_gpus_ignore_others', False, 'Use GPUs on which processes of others run, too.'),
+    Setting(
+        'shared',
+        '',
+        'Folder that the machines of a cluster see; the home unless set.',
+        is_path=True,
+    ),
+    Setting('slurm_qos', '', "QOS of service tiers on Slurm: 'prod=high,batch=low'."),
+    Setting(
+        'slurm_nice',
+        '',
+        "Nice values of service tiers and importance on Slurm: 'batch=100,low=50'.",
+    ),
+    Setting('slurm_gpu_types', '', "What a cluster calls kinds of GPUs: 'a100_80gib=a100_80'."),
+    Setting(
+        'slurm_containers',
+        '',
+        'What runs images on its nodes: apptainer, singularity, podman or enroot.',
+    ),
+    Setting('slurm_container_options', '', 'Further options for that program.'),
+    Setting(
+        'slurm_root',
+        '',
+        'With login: folder of the cluster that its nodes see; else $XM_SHARED there, or ~/.xmanager.',
+    ),
+    Setting(
+        'slurm_python',
+        '',
+        'With login: Python of the cluster for code without an environment; python3 unless set.',
+    ),
+    Setting(
+        'slurm_fetch_max',
+        '',
+        "With login: largest results that are fetched: '10GiB'; 1GiB unless set.",
+    ),
+    Setting(
+        'supervise',
+        'always',
+        "'on-demand': leave while all units are with an engine that queues by itself; who asks calls.",
+        choices=('always', 'on-demand'),
+    ),
     Setting('launch_script', '', 'The launch script, for paths that are relative to it.'),
     Setting(
         'snapshot_max_file', '', "Largest file that a snapshot takes: '500MiB'; 100MiB unless set."
@@ -115,7 +161,10 @@ def export(environ: MutableMapping[str, str]) -> None:
     for setting in _ALL:
         value = get(setting.name)
         if value != setting.default or setting.variable in environ:
-            environ[setting.variable] = str(value)
+            is_relative = setting.is_path and value
+            environ[setting.variable] = str(
+                Path(value).expanduser().absolute() if is_relative else value
+            )
 
 
 def take_flags(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:

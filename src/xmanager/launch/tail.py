@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 1 << 16
 _TURN = 1 << 22  # Bytes that are read at a time while the job runs.
 _LONGEST = 1 << 16  # Bytes of a line that are gathered before it is shown in parts.
+_REFRESH = 1.0  # Seconds between two questions to the server of a network file system.
 
 
 class LogTail:
@@ -20,6 +23,7 @@ class LogTail:
         self._inode = 0
         self._offset = 0
         self._partial = b''
+        self._refreshed_at = 0.0
 
     def read(self, *, rest: bool = False) -> Iterator[bytes]:
         """New whole lines with prefix and newline, some at a time; with `rest` also the last one without a newline.
@@ -41,6 +45,9 @@ class LogTail:
         return b''.join(self._prefix + line + b'\n' for line in lines)
 
     def _new_data(self, most: int | None) -> Iterator[bytes]:
+        if time.monotonic() > self._refreshed_at + _REFRESH:
+            self._refreshed_at = time.monotonic()
+            refresh(self._path)
         try:
             status = os.stat(self._path)
             if status.st_ino != self._inode or status.st_size < self._offset:
@@ -60,6 +67,15 @@ class LogTail:
             self._inode = 0
         except OSError:  # Its disk is gone.
             return
+
+
+def refresh(path: str | Path) -> None:
+    """Has a network file system ask its server how long the file is; else the answer may be a minute old.
+
+    Each opening of a file asks, and what was opened before knows it then, too (man 5 nfs: close-to-open).
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -9,10 +9,11 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from xmanager.launch.tail import LogTail, last_lines
+from xmanager.ledger.sentences import engine_name
 from xmanager.store import (
     AUXILIARY,
     COMPLETED,
@@ -20,9 +21,9 @@ from xmanager.store import (
     FINAL_STATES,
     LOST,
     RUNNING,
-    STARTING,
     STOPPED,
     UnitRecord,
+    Wait,
 )
 from xmanager.store.wording import arguments, duration
 
@@ -30,6 +31,7 @@ _REDRAW = 0.1  # Seconds between two drawings of the progress line.
 _COLOURS = {COMPLETED: '32', FAILED: '31', STOPPED: '33', LOST: '35'}
 _SHOWN_FAILURES = 5
 _SHOWN_LINES = 5
+_SHOWN_REASONS = 3
 
 
 class Terminal:
@@ -57,6 +59,8 @@ class Terminal:
         self._running: set[int] = set()
         self._ended: Counter[str] = Counter()
         self._failures: list[UnitRecord] = []
+        self._waits: list[Wait] = []
+        self._refusals: set[str] = set()  # Why engines took no units, as was told.
         self._tails: dict[int, list[LogTail]] = {}
         self._broken = False
 
@@ -74,7 +78,7 @@ class Terminal:
         ]
 
     def tried(self, unit: UnitRecord, why: str) -> None:
-        if unit.state not in (STARTING, RUNNING):
+        if unit.state != RUNNING:
             self._running.discard(unit.id)
         self._print_output()
         self._say(f'{_name(unit)} {self._paint(FAILED, why)}')
@@ -87,6 +91,14 @@ class Terminal:
         if unit.state in (FAILED, LOST):
             self._failures.append(unit)
         self._say(self._end_line(unit))
+
+    def waits(self, waits: Sequence[Wait]) -> None:
+        self._waits = [wait for wait in waits if wait.is_taken or wait.reason]
+        for wait in self._waits:
+            if not wait.is_taken and wait.reason not in self._refusals:
+                self._refusals.add(wait.reason)
+                units = '1 unit waits' if wait.count == 1 else f'{wait.count:,} units wait'
+                self._say(f'{units}: {wait.reason}')
 
     def tick(self) -> None:
         self._print_output()
@@ -186,7 +198,7 @@ class Terminal:
     def _draw(self) -> None:
         done = sum(self._ended[state] for state in FINAL_STATES)
         running = len(self._running)
-        parts = [f'{max(0, self._added - done - running)} queued', f'{running} running']
+        parts = [*self._queued(self._added - done - running), f'{running} running']
         parts += [f'{self._ended[s]} {s}' for s in _COLOURS if self._ended[s]]
         elapsed = self._clock() - self._began
         text = f'{" · ".join(parts)} · {duration(elapsed)}'
@@ -196,6 +208,16 @@ class Terminal:
         text = text[: shutil.get_terminal_size().columns - 1]
         self._write_err(f'\r\x1b[K\x1b[2m{text}\x1b[0m')
         self._drawn = True
+
+    def _queued(self, left: int) -> list[str]:
+        """How many of those that are left wait, and for what, as far as their engines tell."""
+        told = sum(wait.count for wait in self._waits)
+        parts = [_waiting(wait) for wait in self._waits[:_SHOWN_REASONS]]
+        if more := sum(wait.count for wait in self._waits[_SHOWN_REASONS:]):
+            parts.append(f'{more:,} wait for other things')
+        if left > told or not parts:
+            parts.insert(0, f'{max(0, left - told)} queued')
+        return parts
 
     def _erase(self) -> None:
         if self._drawn:
@@ -211,3 +233,9 @@ def short_args(args: Mapping[str, Any], limit: int = 100) -> str:
 
 def _name(unit: UnitRecord) -> str:
     return f'auxiliary unit {unit.label}' if unit.kind == AUXILIARY else f'unit {unit.label}'
+
+
+def _waiting(wait: Wait) -> str:
+    """`3 wait: Priority`, or if nobody says why: `3 wait in Slurm`."""
+    waits = f'{wait.count:,} {"waits" if wait.count == 1 else "wait"}'
+    return f'{waits}: {wait.reason}' if wait.reason else f'{waits} in {engine_name(wait.backend)}'

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 from xmanager.backend import KEY_VARIABLE, WITHIN_VARIABLE
 from xmanager.errors import StoreError
+from xmanager.launch import kept_settings
 from xmanager.ledger import place
-from xmanager.store import Home
+from xmanager.store import Home, Store
 from xmanager.store.address import CONFIG_VARIABLE, config_path
 from xmanager.store.presence import Presence
 
@@ -25,9 +26,6 @@ _OF_A_JOB = (
 )
 
 _TRIES = 5  # Supervisors that may end in a row before the launcher gives up.
-
-# What a launch says of this host, which a supervisor that replaces another must know too.
-_KEPT = ('XM_LOCAL_RESOURCES', place.SETTING, 'XM_LOCAL_GPUS_IGNORE_OTHERS')
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 
@@ -43,8 +41,11 @@ class Guard:
 
     def look(self) -> None:
         """Starts a supervisor if there is none. Raises StoreError if each one ends at once."""
-        if Presence(self._folder).is_supervised():
+        presence = Presence(self._folder)
+        if presence.is_supervised():
             self._started = 0
+            if presence.comes_on_demand():  # It would leave, if nobody called.
+                presence.wake()
             return
         if _is_starting(self._folder):
             return
@@ -79,28 +80,11 @@ def wake(home: Home, experiment_id: int) -> None:
         _started[folder] = _start_supervisor(home, experiment_id)
 
 
-def keep_settings(home: Home, experiment_id: int) -> None:
-    """Keeps with the experiment what this launch says of the host; what was kept of an earlier one is replaced."""
-    kept = {name: os.environ[name] for name in _KEPT if os.environ.get(name)}
-    if place.SETTING in kept:  # A relative path is relative to where this launch was given.
-        kept[place.SETTING] = str(place.locate(kept))
-    file = _settings_file(home, experiment_id)
-    if kept or file.exists():
-        beside = file.with_name(f'.{file.name}.{os.getpid()}')
-        beside.write_text(json.dumps(kept))
-        os.replace(beside, file)
-
-
-def _kept_settings(home: Home, experiment_id: int) -> dict[str, str]:
-    try:
-        kept = json.loads(_settings_file(home, experiment_id).read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return {name: str(kept[name]) for name in _KEPT if name in kept}
-
-
-def _settings_file(home: Home, experiment_id: int) -> Path:
-    return home.experiment_folder(experiment_id) / 'settings.json'
+def is_supervised_elsewhere(store: Store, experiment_id: int) -> bool:
+    """Whether a supervisor on another host says that it is alive: not all file systems let its lock be seen here."""
+    holder = store.holder(experiment_id)
+    host = holder.name.split(' ')[1:2]  # After the machine, before the folder of the home.
+    return holder.is_live and host not in ([], [platform.node()])
 
 
 def _is_starting(folder: Path) -> bool:
@@ -116,8 +100,9 @@ def _is_starting(folder: Path) -> bool:
 
 def _start_supervisor(home: Home, experiment_id: int) -> subprocess.Popen[bytes]:
     folder = home.experiment_folder(experiment_id)
-    environ = {name: value for name, value in os.environ.items() if name not in _OF_A_JOB}
-    environ = {**_kept_settings(home, experiment_id), **environ, 'XM_HOME': str(home.path)}
+    environ = kept_settings.environment(home, experiment_id, os.environ)
+    environ = {name: value for name, value in environ.items() if name not in _OF_A_JOB}
+    environ['XM_HOME'] = str(home.path)
     if paths := environ.get('PYTHONPATH'):  # Relative ones are relative to our folder, not to its.
         environ['PYTHONPATH'] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
     if config := environ.get(CONFIG_VARIABLE):  # Likewise.

@@ -26,8 +26,11 @@ BACKOFF: Final = 'backoff'
 GENERATOR: Final = 'generator'  # A job generator has not yet said which jobs it has.
 UNSUPERVISED: Final = 'unsupervised'
 UNSEEN: Final = 'unseen'  # Its supervisor has not said in the ledger what it waits for.
+ENGINE: Final = 'engine'  # An engine that queues by itself has it, and has not started it.
+HANDOVER: Final = 'handover'  # Such an engine has not taken it yet.
 REASONS: Final = (
-    NEXT, RESOURCES, TURN, STARTING, PAUSED, BACKOFF, GENERATOR, UNSUPERVISED, UNSEEN,
+    NEXT, RESOURCES, TURN, STARTING, PAUSED, BACKOFF, GENERATOR, UNSUPERVISED, UNSEEN, ENGINE,
+    HANDOVER,
 )  # fmt: skip
 
 
@@ -86,7 +89,8 @@ class Waiting:
 
     `came` is when it was added, which decides the order; it may wait only `since` later, for another attempt.
     `more` units are behind them, of which it is not known here what they ask for. `at` is since when it is paused, or
-    when it is tried again; `note` is the reason in words where it needs some of its own.
+    when it is tried again; `note` is the reason in words where it needs some of its own. `engine` is the back end that
+    queues by itself and has them, or shall have them; if nobody supervises them, what is known may be out of date.
     """
 
     who: Who
@@ -102,6 +106,8 @@ class Waiting:
     at: float | None = None
     note: str = ''
     id: int = 0
+    engine: str = ''
+    supervised: bool = True
 
 
 def who(entry: Entry) -> Who:

@@ -16,6 +16,7 @@ _GIB: Final = 1024**3
 _NAMED: Final = 3  # Holders that are told by name.
 # Singular and plural; what is counted in no unit of its own is told by its name.
 _NOUNS: Final = {'cpu': ('CPU', 'CPUs'), 'local_gpu': ('GPU', 'GPUs')}
+_ENGINES: Final = {'kubernetes': 'Kubernetes', 'slurm': 'Slurm', 'vertex': 'Vertex AI'}
 
 
 class Speaker:
@@ -57,7 +58,9 @@ class Speaker:
         return told.strftime('%H:%M' if is_today else '%Y-%m-%d %H:%M')
 
     def _predicate(self, waiting: Waiting, plural: bool, behind: str) -> str:
-        waits = f'{"wait" if plural else "waits"} since {self.when(waiting.since)}'
+        verb, since = 'wait' if plural else 'waits', f'since {self.when(waiting.since)}'
+        waits = f'{verb} {since}'
+        note = _told_by_engine(waiting)
         match waiting.reason:
             case explain.RESOURCES:
                 each = ' each' if plural else ''
@@ -70,9 +73,13 @@ class Speaker:
             case explain.STARTING:
                 return f'{"are" if plural else "is"} starting{behind}'
             case explain.PAUSED:
-                since = '' if waiting.at is None else f' since {self.when(waiting.at)}'
+                when = '' if waiting.at is None else f' since {self.when(waiting.at)}'
                 number = waiting.who.experiment_id
-                return f'{waits}{behind}; paused{since}: xmanager resume {number}'
+                return f'{waits}{behind}; paused{when}: xmanager resume {number}'
+            case explain.ENGINE:
+                return f'{verb} in {engine_name(waiting.engine)} {since}{behind}{note}'
+            case explain.HANDOVER:
+                return f'{waits} to be submitted to {engine_name(waiting.engine)}{behind}{note}'
             case explain.BACKOFF:
                 return f'{"try" if plural else "tries"} again {self._in(waiting.at)}{behind}'
         return f'{waits}{behind}; {waiting.note}'
@@ -107,6 +114,11 @@ class Speaker:
         if seconds < 1:
             return 'at once'
         return f'in {seconds} s' if seconds < 120 else f'in {round(seconds / 60)} min'
+
+
+def engine_name(backend: str) -> str:
+    """What people call a back end: `Slurm`."""
+    return _ENGINES.get(backend, backend)
 
 
 def amount(resource: str, value: float) -> str:
@@ -148,6 +160,14 @@ def holds_in_words(holds: Sequence[Hold]) -> str:
 
 def _number(device: str) -> tuple[int, str]:
     return (int(device), '') if device.isdecimal() else (1 << 31, device)
+
+
+def _told_by_engine(waiting: Waiting) -> str:
+    reason = f': {waiting.note}' if waiting.note else ''
+    if waiting.supervised:
+        return reason
+    number = waiting.who.experiment_id
+    return f'{reason}; no supervisor is alive to tell more: xmanager supervise {number}'
 
 
 def _figure(resource: str, value: float) -> str:

@@ -63,9 +63,11 @@ def _package_output(packageable: Packageable, events: BuildEvents, workshop: Wor
         return attrs.evolve(packaged, name=spec.name, facts={**packaged.facts, **facts})
     from xmanager.packaging.container import package_archive
     from xmanager.packaging.engine_images import refuse_output
+    from xmanager.packaging.shared_image import is_for_cluster
 
     refuse_output(_asked(spec), workshop)
-    image = package_archive(file, _asked(spec), spec.name, workshop)
+    shared = is_for_cluster(packageable)
+    image = package_archive(file, _asked(spec), spec.name, workshop, shared=shared)
     return Packaged(
         name=spec.name,
         facts={'kind': 'image', **facts, **image},

@@ -32,6 +32,7 @@ def package_binary(packageable: Packageable, workshop: Workshop) -> Packaged:
     """
     spec = packageable.executable_spec
     assert isinstance(spec, Binary)
+    workshop = workshop.where_it_runs(packageable)
     path = resolve_launch_path(spec.path)
     _check_program(path, spec.path)
     limit = size_setting(workshop.environ, _SETTING, _MAX_KEPT)

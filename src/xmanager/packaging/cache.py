@@ -13,6 +13,7 @@ import attrs
 from xmanager.images.layer_cache import gc_layers
 from xmanager.packaging.environments import gc_environments
 from xmanager.packaging.loading import prune_images
+from xmanager.packaging.shared_image import gc_images
 
 # Scratch folders of a packaging that was killed; none takes longer.
 _UNFINISHED: Final = ('.packages-*', '.exported-*', '.context-*')
@@ -34,14 +35,18 @@ def remove_old(
     remove_image: Callable[[str, str], bool],
     older_than: float,
     *,
+    layouts: Path,
     dry_run: bool,
 ) -> Iterator[Old]:
     """Removes what was not used for so many seconds, less the images (ids) and environments (keys) that are named.
 
-    `remove_image(engine_url, name)` says whether the image is gone. Repeating it is harmless.
+    `remove_image(engine_url, name)` says whether the image is gone; `layouts` is where images for clusters lie.
+    Repeating it is harmless.
     """
     for name in prune_images(cache, remove_image, images, older_than, dry_run=dry_run):
         yield Old('image', name)
+    for image in gc_images(layouts, images, older_than, dry_run=dry_run):
+        yield Old('image', image)
     for folder in gc_environments(cache, older_than, environments, dry_run=dry_run):
         yield Old('environment', folder.name)
     for path in gc_layers(cache, older_than, dry_run=dry_run):

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from xmanager.errors import EngineError, PackagingError
 from xmanager.packaging.engine_images import pull, push_from_engine, refuse_output
 from xmanager.packaging.packaged import Packaged
+from xmanager.packaging.shared_image import (
+    find_shared,
+    is_for_cluster,
+    share_archive,
+    share_from_engine,
+    share_from_registry,
+)
 from xmanager.packaging.workshop import Workshop
 from xmanager.xm.executables import Container
 from xmanager.xm.launch_script import resolve_launch_path
@@ -30,7 +37,10 @@ def package_container(packageable: Packageable, workshop: Workshop) -> Packaged:
     refuse_output(asked, workshop)
     facts: dict[str, Any] = {'kind': 'image', 'name': spec.name, 'path': spec.image_path}
     if spec.image_path.endswith(_ARCHIVES):
-        facts |= package_archive(spec.image_path, asked, spec.name, workshop)
+        shared = is_for_cluster(packageable)
+        facts |= package_archive(spec.image_path, asked, spec.name, workshop, shared=shared)
+    elif is_for_cluster(packageable) and not workshop.push:
+        facts |= _shared(spec.image_path, asked, spec.name, workshop)
     else:
         facts |= _named(spec.image_path, asked, spec.name, workshop)
     return Packaged(
@@ -38,14 +48,20 @@ def package_container(packageable: Packageable, workshop: Workshop) -> Packaged:
     )
 
 
-def package_archive(path: str, asked: str, name: str, workshop: Workshop) -> dict[str, Any]:
-    """The facts of an image in a file, which is loaded unless the engine has it."""
+def package_archive(
+    path: str, asked: str, name: str, workshop: Workshop, *, shared: bool = False
+) -> dict[str, Any]:
+    """The facts of an image in a file, which is loaded unless the engine has it; `shared`, it needs no engine."""
     from xmanager.containers import find_engine
     from xmanager.packaging.image_file import identify, load_file
 
     file = Path(resolve_launch_path(path))
     _check(file, asked)
     image = identify(file, workshop)
+    if shared and not workshop.push:
+        if workshop.dry_run:
+            return {'image': image, 'plan': _shared_plan(image, workshop)}
+        return share_archive(file, image, name, workshop)
     if workshop.dry_run:
         return {'image': image, 'plan': _plan(image, 'load', workshop)}
     engine = find_engine(workshop.environ)
@@ -75,6 +91,38 @@ def _named(text: str, asked: str, name: str, workshop: Workshop) -> dict[str, An
     if workshop.push and pinned:
         return {**facts, 'made': {'reference': pinned}}
     return {**facts, **_made(image, name, engine, workshop)}
+
+
+def _shared(text: str, asked: str, name: str, workshop: Workshop) -> dict[str, Any]:
+    """From the engine of this machine if it has it, else from the registry: a login node may well have no engine."""
+    from xmanager.containers import find_engine
+
+    if known := find_shared(text, workshop):
+        return known
+    if workshop.dry_run:
+        return {'plan': _shared_plan(text, workshop)}
+    try:
+        engine = find_engine(workshop.environ)
+        found = engine.inspect_image(text)
+    except EngineError as error:
+        if _ID.fullmatch(text):
+            raise PackagingError(f'{asked}: {error}') from None
+    else:
+        if found is not None:
+            return share_from_engine(_id_of(found), name, engine, workshop)
+        if _ID.fullmatch(text):
+            raise PackagingError(
+                f'{asked}: the engine at {engine.url} has no such image. See `{engine.kind} images`.'
+            )
+    try:
+        return share_from_registry(text, name, workshop)
+    except PackagingError as error:
+        raise PackagingError(f'{asked}: {error}') from None
+
+
+def _shared_plan(name: str, workshop: Workshop) -> dict[str, Any]:
+    exists = find_shared(name, workshop) is not None
+    return {'image': {'name': name, 'action': 'none' if exists else 'write', 'exists': exists}}
 
 
 def _made(image: str, name: str, engine: Engine, workshop: Workshop) -> dict[str, Any]:

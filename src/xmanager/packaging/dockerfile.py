@@ -10,6 +10,7 @@ from xmanager.errors import EngineError, PackagingError
 from xmanager.packaging.building import build, chosen_builder
 from xmanager.packaging.engine_images import push_from_engine, refuse_output
 from xmanager.packaging.packaged import Packaged
+from xmanager.packaging.shared_image import is_for_cluster, share_from_engine
 from xmanager.packaging.workshop import Workshop
 from xmanager.xm.executables import Dockerfile
 from xmanager.xm.packageables import Packageable
@@ -37,7 +38,9 @@ def package_dockerfile(packageable: Packageable, workshop: Workshop) -> Packaged
         context, dockerfile = Path(spec.path), Path(spec.dockerfile)
         image = build(context, dockerfile, spec.name, engine, workshop)
         facts |= {'engine': engine.url, 'image': image}
-        if workshop.push:
+        if is_for_cluster(packageable) and not workshop.push:
+            facts |= share_from_engine(image, spec.name, engine, workshop)
+        elif workshop.push:
             facts['made'] = {'reference': push_from_engine(image, spec.name, engine, workshop)}
     return Packaged(
         name=spec.name, facts=facts, args=packageable.args, env_vars=packageable.env_vars

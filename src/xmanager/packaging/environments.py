@@ -24,18 +24,23 @@ from xmanager.packaging.uv import find_uv, run_uv
 from xmanager.packaging.workshop import Workshop
 
 # Raised whenever the same lock would give another environment.
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _COMPLETE: Final = 'xmanager.json'
 _DAY: Final = 86400.0
 
 
 @attrs.frozen
 class Environment:
-    """An environment in `folder`: `key` names all that it depends on."""
+    """An environment in `folder`: `key` names all that it depends on.
+
+    The lock file and what it names are kept in `folder`/lock, to make the same on another machine; there the lock file
+    is called `requirements`.
+    """
 
     lock: str
     key: str
     folder: Path
+    requirements: str
 
     @property
     def python(self) -> Path:
@@ -49,7 +54,7 @@ class Environment:
     def facts(self) -> dict[str, Any]:
         """As they are recorded with every job; `folder` is there for as long as the environment is."""
         facts = {'lock': self.lock, 'key': self.key, 'python': platform.python_version()}
-        return {**facts, 'folder': str(self.folder)}
+        return {**facts, 'folder': str(self.folder), 'requirements': self.requirements}
 
     def brings(self, module: str) -> bool:
         """Whether a module or package of this name was installed."""
@@ -62,7 +67,7 @@ def find_environment(lock: str, workshop: Workshop, asked: str) -> tuple[Environ
     requirements = read_lock(lock, asked)
     key = hashlib.sha256(json.dumps([requirements.digest, *_interpreter()]).encode()).hexdigest()
     folder = workshop.cache.absolute() / 'environments' / key[:32]
-    return Environment(lock, key[:32], folder), requirements
+    return Environment(lock, key[:32], folder, requirements.lock), requirements
 
 
 def make_environment(lock: str, workshop: Workshop, name: str, asked: str) -> Environment:
@@ -156,6 +161,7 @@ def _make(
         # What is relocatable can be made in one place and moved to another in one step.
         uv.run('venv', '--quiet', '--relocatable', '--no-project', '--python', _base(), str(made))
         uv.install(requirements, made / 'bin' / 'python')
+        requirements.write(made / 'lock')
         (made / _COMPLETE).write_text(json.dumps(environment.facts()))
         if environment.folder.exists():  # What a removal left.
             shutil.rmtree(environment.folder)

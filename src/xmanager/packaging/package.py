@@ -44,6 +44,8 @@ _GROUP_PACKAGERS: Final[Mapping[type, tuple[str, str]]] = {
     BazelContainer: ('bazel', 'package_bazel'),
 }
 
+_RUNNABLE: Final = frozenset({'local', 'slurm'})  # Back ends that this version has.
+
 _ENGINES: Final = {
     'vertex': 'a client of Vertex AI',
     'kubernetes': 'a client of Kubernetes',
@@ -161,7 +163,7 @@ def _check(packageable: Packageable) -> None:
     """Raises PackagingError for what no packager here knows."""
     spec: Any = packageable.executable_spec
     where = getattr(packageable.executor_spec, 'backend', '')
-    if where != 'local':
+    if where not in _RUNNABLE:
         raise PackagingError(
             f"{spec.name!r} can't be packaged: {_what_is_missing(packageable, where)}"
         )
@@ -177,10 +179,12 @@ def _what_is_missing(packageable: Packageable, backend: str) -> str:
     engine = _ENGINES.get(backend)
     if engine is None:
         return (
-            f'{kind} is no executor specification of xm_local. Package for xm_local.Local.Spec().'
+            f'{kind} is no executor specification of xm_local. '
+            'Package for xm_local.Local.Spec() or xm_local.Slurm.Spec().'
         )
     executor = kind.removesuffix('Spec')
     return (
         f'xm_local.{executor} needs {engine}, which this version does not bring. '
-        'Run it on this machine: package for xm_local.Local.Spec() and launch with xm_local.Local().'
+        'Run it on this machine: package for xm_local.Local.Spec() and launch with xm_local.Local(); '
+        'or on a cluster: xm_local.Slurm.Spec() and xm_local.Slurm().'
     )

@@ -18,6 +18,7 @@ from xmanager.packaging import image_base
 from xmanager.packaging.entry_point import entrypoint_of
 from xmanager.packaging.packaged import Packaged
 from xmanager.packaging.python_image import PythonImage
+from xmanager.packaging.shared_image import is_for_cluster, share, share_from_engine
 from xmanager.packaging.workshop import Workshop
 from xmanager.xm.executables import PythonContainer
 from xmanager.xm.packageables import Packageable
@@ -34,7 +35,7 @@ def package_python_container(packageable: Packageable, workshop: Workshop) -> Pa
     """Takes a snapshot of the code and makes the image that runs it. Raises PackagingError."""
     spec = packageable.executable_spec
     assert isinstance(spec, PythonContainer)
-    making = PythonImage(spec, workshop)
+    making = PythonImage(spec, workshop, is_for_cluster(packageable))
     making.check()
     facts = {'kind': 'image', 'name': spec.name, 'path': spec.path, **_facts(making)}
     return Packaged(
@@ -58,6 +59,8 @@ def _facts(making: PythonImage) -> dict[str, Any]:
         return facts | _push(making, snapshot.digest, entries)
     if making.workshop.output is not None:
         return facts | _write(making, snapshot.digest, entries, making.workshop.output)
+    if making.is_shared:
+        return facts | _share(making, snapshot.digest, entries)
     return facts | _load(making, snapshot.digest, entries)
 
 
@@ -105,16 +108,25 @@ def _write(
     """Onto a base that the local engine has, else one in a registry; as an OCI layout with all layers."""
     from xmanager.images.layout import write_layout
 
-    found = _base_here(making)
-    if found is None:
-        found = image_base.from_registry(making.base_name, making.workshop, making.tell)
-    image, layers = making.image(found, digest, entries, compressed=True)
+    image, layers = making.image(_base_anywhere(making), digest, entries, compressed=True)
     folder = _folder_of_its_own(output.absolute() / making.spec.name, image.id)
     making.tell(f'writing {folder}')
     name = f'{making.spec.name}:latest'
     manifest = write_layout(image, folder, name=name, fetch=lambda layer: _fetch(making, layer))
     made = {'layout': str(folder), 'digest': manifest, 'config': image.id}
     return {'image': f'{folder}@{manifest}', 'layers': layers, 'made': made}
+
+
+def _share(making: PythonImage, digest: str, entries: Sequence[Entry]) -> dict[str, Any]:
+    """As `_write`, but where the machines of a cluster see it, beside all other images."""
+    image, layers = making.image(_base_anywhere(making), digest, entries, compressed=True)
+    return {**share(image, making.spec.name, making.workshop), 'layers': layers}
+
+
+def _base_anywhere(making: PythonImage) -> Found:
+    """From the engine of this machine if it has it: it need not be fetched then."""
+    found = _base_here(making)
+    return found or image_base.from_registry(making.base_name, making.workshop, making.tell)
 
 
 def _folder_of_its_own(folder: Path, image_id: str) -> Path:
@@ -161,6 +173,8 @@ def _build(making: PythonImage, snapshot: Snapshot) -> dict[str, Any]:
         dockerfile.write_text(dockerfile_of(making.spec, making.base_name))
         image = build(context, dockerfile, name, making.engine, workshop)
     facts = {'engine': making.engine.url, 'image': image}
+    if making.is_shared and not workshop.push:
+        return facts | share_from_engine(image, name, making.engine, workshop)
     if not workshop.push:
         return facts
     reference = push_from_engine(image, name, making.engine, workshop)

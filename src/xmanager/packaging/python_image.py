@@ -41,10 +41,11 @@ _TAKEN: Final = frozenset(
 
 @attrs.define(slots=False)
 class PythonImage:
-    """What an `xm.python_container` is made of; to be checked first."""
+    """What an `xm.python_container` is made of; to be checked first. `is_shared`: other machines are to run it."""
 
     spec: PythonContainer
     workshop: Workshop
+    is_shared: bool = False
 
     def check(self) -> None:
         """Raises PackagingError if the path is no folder that an image can be made of."""

@@ -26,6 +26,7 @@ def package_python(packageable: Packageable, workshop: Workshop) -> Packaged:
     """Keeps the folder as it is now, and makes its environment. Raises PackagingError."""
     spec = packageable.executable_spec
     assert isinstance(spec, PythonPackage)
+    workshop = workshop.where_it_runs(packageable)
     if workshop.dry_run:
         tree, python, made = spec.path, *_plan(spec, workshop)
     else:

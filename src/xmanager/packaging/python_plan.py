@@ -59,7 +59,7 @@ def _entrypoint(making: PythonImage) -> list[str]:
 def _action(making: PythonImage) -> str:
     if making.workshop.push:
         return 'push'
-    return 'load' if making.workshop.output is None else 'write'
+    return 'write' if making.workshop.output is not None or making.is_shared else 'load'
 
 
 def _layers(making: PythonImage, found: Found | None, survey: Survey) -> list[dict[str, Any]]:

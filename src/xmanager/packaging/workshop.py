@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
+
+from xmanager.backend import SHARED_VARIABLE
+
+if TYPE_CHECKING:
+    from xmanager.xm.packageables import Packageable
 
 Tell = Callable[[str, str], None]
 """Called with the name of an executable and what is being done for it, in a few words; an empty text means done."""
@@ -32,6 +40,12 @@ class Workshop:
     output: Path | None = None
     push: str = ''
 
+    def where_it_runs(self, packageable: Packageable) -> Workshop:
+        """This one; or, for what runs on a cluster as it is, one whose home the machines there see."""
+        if getattr(packageable.executor_spec, 'backend', '') != 'slurm':
+            return self
+        return attrs.evolve(self, home=shared_home(self.home, self.environ))
+
     @property
     def snapshots(self) -> Path:
         """The folder of `xmanager.snapshot`."""
@@ -41,3 +55,24 @@ class Workshop:
     def cache(self) -> Path:
         """What can be made again: environments, layers."""
         return self.home / 'cache'
+
+    @property
+    def images(self) -> Path:
+        """OCI layouts that the machines of a cluster run, in a folder that they see."""
+        return shared_home(self.home, self.environ) / 'images'
+
+
+def shared_home(home: Path, environ: Mapping[str, str]) -> Path:
+    """Where the machines of a cluster see what is kept for this home: the home itself, unless they don't see that.
+
+    Homes that share a folder have one each in it: what one removes, another may need.
+    """
+    shared = environ.get(SHARED_VARIABLE)
+    if not shared or home.absolute().is_relative_to(os.path.abspath(shared)):
+        return home
+    return Path(os.path.abspath(shared), place_in_shared(home))
+
+
+def place_in_shared(home: Path) -> str:
+    """The place of a home in a folder that it shares with others."""
+    return f'homes/{hashlib.sha256(os.fsencode(home.absolute())).hexdigest()[:12]}'

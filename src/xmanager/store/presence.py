@@ -58,6 +58,8 @@ class Presence:
         self._supervisor = folder / 'supervisor.lock'
         self._launchers = folder / 'launchers.lock'
         self.wake_pipe = folder / 'wake'
+        self._on_demand = folder / 'on-demand'
+        self._looked = folder / 'looked'
 
     def supervise(self) -> Lock | None:
         """Becomes the supervisor, or returns None if there is one."""
@@ -85,6 +87,27 @@ class Presence:
     def is_launching(self) -> bool:
         """Whether some launcher's context is open."""
         return _is_held(self._launchers, fcntl.LOCK_EX)
+
+    def let_come_on_demand(self, wanted: bool) -> None:
+        """Whether the supervisor leaves while its units are with engines that go on without it."""
+        if wanted:
+            self._on_demand.touch()
+        else:
+            self._on_demand.unlink(missing_ok=True)
+
+    def comes_on_demand(self) -> bool:
+        return self._on_demand.exists()
+
+    def tell_looked(self) -> None:
+        """The supervisor has just looked at all units."""
+        self._looked.touch()
+
+    def looked_at(self) -> float:
+        """When a supervisor told so last, by the clock of the file system; 0 if none ever did."""
+        try:
+            return self._looked.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def open_wake_pipe(self) -> int:
         """The supervisor's end: readable whenever somebody called `wake`. Non-blocking."""

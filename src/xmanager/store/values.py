@@ -70,7 +70,7 @@ class ExperimentRecord:
         if not self.counts:
             return 'empty'
         if self.counts.keys() & ACTIVE_STATES:
-            waiting = {CREATING, QUEUED}
+            waiting = {CREATING, QUEUED, STARTING}
             return QUEUED if self.counts.keys() <= waiting else RUNNING
         return next(s for s in (LOST, FAILED, STOPPED, COMPLETED) if s in self.counts)
 

@@ -14,6 +14,7 @@ from xmanager.backends import load
 from xmanager.errors import FencedError, LedgerError, StoreError, XManagerError
 from xmanager.store import Home, Store
 from xmanager.store.presence import Lock, Presence
+from xmanager.supervise.on_demand import OnDemand
 from xmanager.supervise.supervisor import Supervisor
 from xmanager.supervise.tenure import Tenure
 
@@ -38,6 +39,7 @@ class Alarm:
         self._poll = select.poll()
         for descriptor in (self._pipe, self._signals):
             self._poll.register(descriptor, select.POLLIN)
+        self.was_called = False  # By somebody at the pipe, since this was last set.
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
@@ -48,6 +50,7 @@ class Alarm:
         """Returns whether anything has happened meanwhile."""
         ringing = self._poll.poll(max(0.0, seconds) * 1000)
         for descriptor, _ in ringing:
+            self.was_called = self.was_called or descriptor == self._pipe
             with contextlib.suppress(BlockingIOError):
                 os.read(descriptor, 65536)
         return bool(ringing)
@@ -109,6 +112,8 @@ def _supervise(
     supervisor = Supervisor(
         store, experiment_id, lambda name: load(name, os.environ), lease=tenure.lease
     )
+    presence = Presence(store.home.experiment_folder(experiment_id))
+    on_demand = OnDemand(presence)
     try:
         supervisor.adopt()
         rested_at = time.monotonic()
@@ -122,6 +127,13 @@ def _supervise(
             rested_at = time.monotonic()
             if not supervisor.has_work():
                 break
+            if alarm.was_called:
+                alarm.was_called = False
+                on_demand.called()
+            if on_demand.may_leave(supervisor.rests):
+                supervisor.leave()
+                tenure.end()
+                return lambda: presence.is_launching() or bool(store.requests(experiment_id))
             tenure.keep()
             if not has_rung:  # Else what has happened meanwhile is still to be looked at.
                 alarm.wait(supervisor.patience())

@@ -66,8 +66,8 @@ class Fleet:
     def __contains__(self, unit_id: int) -> bool:
         return unit_id in self._units
 
-    def __bool__(self) -> bool:
-        return bool(self._units)
+    def __len__(self) -> int:
+        return len(self._units)
 
     def among(self, units: Sequence[UnitRecord]) -> list[Running]:
         """Those of these units that run."""
@@ -76,6 +76,16 @@ class Fleet:
     def needs(self, engine: Engine) -> bool:
         """Whether the back end has to be looked at: for running units, or to end what ended ones left behind."""
         return engine.backend.busy or any(one.engine is engine for one in self._units.values())
+
+    def rests(self) -> bool:
+        """Whether there is nothing to do but to look again: all are with engines that go on by themselves."""
+        return all(
+            one.engine.queues_itself
+            and one.seen is not None
+            and not one.stopping
+            and not one.culprit
+            for one in self._units.values()
+        )
 
     # Taking in.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from xmanager.backend import Backend
 from xmanager.errors import LedgerError
 from xmanager.store import (
+    ACTIVE_STATES,
     COMPLETED,
     CREATING,
     FAILED,
@@ -144,6 +145,18 @@ class Supervisor:
             self._notices.experiment_ended()
             self._notices.poll()
         return self._notices.pending
+
+    def rests(self) -> bool:
+        """Whether all that is left is with engines that go on by themselves: another may look after it later."""
+        if self._outbox or self._due or not self._fleet.rests() or self._notices.pending:
+            return False
+        if any(engine.backend.busy for engine in self._engines):
+            return False
+        if self._presence.is_launching() or self.store.requests(self.experiment_id):
+            return False
+        counts = self.store.counts(self.experiment_id)
+        left = sum(counts.get(state, 0) for state in ACTIVE_STATES)
+        return left == len(self._fleet)
 
     def leave(self) -> None:
         """Nothing is held any more, and nothing waits."""

@@ -171,6 +171,7 @@ class BackendContract(BackendRecoveryContract):
         first, second = self.make_unit(self.run_on), self.make_unit(self.run_on)
         refs = self.submit(backend, first, second)
         (stopped, _), (spared, _) = refs.items()
+        self.wait_until_running(backend, refs)
         self.end(backend, {stopped: first})
         assert end_of(backend.observe({spared: second})[spared])[0] == 'running'
         self.end(backend, {spared: second})

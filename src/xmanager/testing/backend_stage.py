@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xmanager.backend import Backend, Grant, Observation, Submitted, Task, Unit
+from xmanager.backend import (
+    Backend,
+    Grant,
+    Observation,
+    Submitted,
+    Task,
+    TaskObservation,
+    Unit,
+)
 
 NO_GRANT: Grant = {}
 
@@ -90,6 +98,10 @@ class BackendStage:
         observations = self.wait(backend, refs, all_ended)
         return [observations[ref] for ref in refs]
 
+    def wait_until_running(self, backend: Backend, refs: Mapping[str, Unit]) -> None:
+        """Observes until all tasks run; an engine with a queue of its own may begin them some time later."""
+        self.wait(backend, refs, all_running)
+
     def wait_for_output(self, unit: Unit, output: bytes) -> None:
         """Waits until the first task's log begins with this."""
         log = unit.task_folder(unit.tasks[0]) / 'output.log'
@@ -115,16 +127,22 @@ def end_of(observation: Observation, name: str = 'job0') -> tuple[str, int | Non
     return task.state, task.exit_code, task.signal
 
 
+def has_ended(task: TaskObservation) -> bool:
+    return task.state not in ('waiting', 'running')
+
+
 def all_ended(observations: Mapping[str, Observation]) -> bool:
+    return all(has_ended(task) for tasks in observations.values() for task in tasks.values())
+
+
+def all_running(observations: Mapping[str, Observation]) -> bool:
     return all(
-        task.state != 'running' for tasks in observations.values() for task in tasks.values()
+        task.state == 'running' for tasks in observations.values() for task in tasks.values()
     )
 
 
 def have_ended(*names: str) -> Callable[[Mapping[str, Observation]], bool]:
     def are_over(observations: Mapping[str, Observation]) -> bool:
-        return all(
-            tasks[name].state != 'running' for tasks in observations.values() for name in names
-        )
+        return all(has_ended(tasks[name]) for tasks in observations.values() for name in names)
 
     return are_over

@@ -22,6 +22,7 @@ from xmanager.store import (
     NewExperiment,
     Store,
     UnitRecord,
+    Wait,
 )
 from xmanager.testing.store_fixtures import SettableClock, StoreFixtures, a_task, a_unit, add, walk
 
@@ -221,6 +222,29 @@ class UnitsContract(StoreFixtures):
             last.id,
         )
         assert store.backends(experiment.id, last.id) == (frozenset(), last.id)
+
+    def test_what_units_wait_for_is_told_group_by_group(
+        self, store: Store, experiment: ExperimentRecord, clock: SettableClock
+    ) -> None:
+        names = ('slurm', 'slurm', 'slurm', 'slurm', 'local', 'local', 'local')
+        units = add(store, experiment, *[a_unit(backend=name) for name in names])
+        for unit in [*units[:3], units[6]]:
+            walk(store, unit, STARTING)
+        for unit, reason in zip(units, ('Priority', 'Priority', ''), strict=False):
+            message = f'waits: {reason}' if reason else 'attempt 1: exited with code 1'
+            change = Change(unit.id, STARTING, reference='4711', message=message)
+            store.move([change], actor='test')
+        walk(store, units[6], RUNNING)
+        change = Change(units[3].id, QUEUED, message='waits: slurmctld does not answer')
+        store.move([change], actor='test')
+        since = clock.now
+        assert store.waits(experiment.id) == [
+            Wait('slurm', STARTING, True, 'Priority', 2, units[0].id, since),
+            Wait('local', QUEUED, False, '', 2, units[4].id, since),
+            Wait('slurm', STARTING, True, '', 1, units[2].id, since),
+            Wait('slurm', QUEUED, False, 'slurmctld does not answer', 1, units[3].id, since),
+        ]
+        assert store.waits(experiment.id + 1) == []
 
     def test_units_are_read_by_state_and_page(
         self, store: Store, experiment: ExperimentRecord

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from xmanager.backends.kubernetes.executor import Kubernetes, KubernetesSpec, TpuCapability
 from xmanager.backends.local.docker_options import DockerOptions
 from xmanager.backends.local.executor import Local, LocalSpec
+from xmanager.backends.slurm.executor import Slurm, SlurmSpec
 from xmanager.backends.vertex.executor import (
     Caip,
     CaipSpec,
@@ -28,6 +29,8 @@ __all__ = [
     'KubernetesSpec',
     'Local',
     'LocalSpec',
+    'Slurm',
+    'SlurmSpec',
     'TensorboardCapability',
     'TpuCapability',
     'Vertex',

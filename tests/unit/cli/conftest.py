@@ -90,6 +90,17 @@ class Lab:
                 self.move(unit, step)
         return self.store.units_by_id([unit.id for unit, _ in added])
 
+    def submitted(self, experiment_id: int, *messages: str) -> list[UnitRecord]:
+        """Units that are in Slurm's queue, each with this message."""
+        new = NewUnit(WORK, 'slurm', (self.task('train'),))
+        added = self.store.add_units(experiment_id, [new] * len(messages), actor='launcher')
+        for (unit, _), message in zip(added, messages, strict=True):
+            self.move(unit, 'starting')
+            reference = f'4711_{unit.number}@b'
+            change = Change(unit.id, 'starting', reference=reference, message=message)
+            self.store.move([change], actor='supervisor')
+        return self.store.units_by_id([unit.id for unit, _ in added])
+
     def move(
         self, unit: UnitRecord, state: str, message: str = '', exit_code: int | None = None
     ) -> None:

@@ -2,8 +2,11 @@ import os
 import time
 
 import pytest
+from tests.unit.packaging.pictures import image
 
 from xmanager.images.layer_cache import LayerCache
+from xmanager.packaging.shared_image import share
+from xmanager.packaging.workshop import Workshop, shared_home
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,31 @@ def test_an_environment_that_a_recorded_unit_runs_in_stays(run, lab, cache):
     folder = environment(cache, 'old', 400)
     run('gc', '--older-than', '1d')
     assert folder.exists()
+
+
+def test_environments_for_clusters_go_too(run, lab, home, tmp_path, monkeypatch):
+    lab.experiment()
+    monkeypatch.setenv('XM_SHARED', str(tmp_path / 'shared'))
+    mine = shared_home(home.path, os.environ)
+    old = environment(mine / 'cache', 'old', 40)
+    of_another = environment(
+        shared_home(home.path.parent / 'other', os.environ) / 'cache', 'old', 40
+    )
+    assert run('gc').out.splitlines()[0] == 'removed environment old'
+    assert (old.exists(), of_another.exists()) == (False, True)
+
+
+def test_images_for_clusters_go_unless_a_recorded_unit_runs_one(run, lab, home, tmp_path):
+    record = lab.experiment()
+    shop = Workshop(home.path)
+    old, used = (share(image(tmp_path, [10], seed), 'app', shop)['image'] for seed in (1, 2))
+    task = lab.task('train', executable={'kind': 'image', 'image': used})
+    lab.add(record.id, 'completed', tasks=[task])
+    for one in (old, used):
+        grow_old(shop.images / one.removeprefix('sha256:') / 'environment', 40)
+    assert run('gc').out.splitlines()[0] == f'removed image {old}'
+    assert not (shop.images / old.removeprefix('sha256:')).exists()
+    assert (shop.images / used.removeprefix('sha256:')).exists()
 
 
 def test_a_dry_run_says_the_same_and_removes_nothing(run, lab, cache):

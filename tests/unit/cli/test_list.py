@@ -120,4 +120,19 @@ def test_no_color_is_obeyed(lab):
 def test_every_state_has_a_colour():
     from xmanager.store import STATES
 
-    assert set(STATES) | {'empty'} == set(terminal.STATE_COLOURS)
+    assert set(STATES) | {'empty', 'waiting'} == set(terminal.STATE_COLOURS)
+
+
+def test_units_in_the_queue_of_another_engine_are_told_to_wait(run, lab):
+    lab.experiment('running', 'starting')
+    lab.submitted(1, 'waits: Priority', 'waits: Priority', '')
+    [_, line] = run('list').lines
+    assert '5: 1 running, 1 starting, 3 waiting' in line
+    assert run('list', '--json').json['experiments'][0]['counts'] == {'running': 1, 'starting': 4}
+
+
+def test_an_experiment_all_of_whose_units_wait_in_another_queue_is_queued(run, lab):
+    lab.experiment()
+    lab.submitted(1, 'waits: Priority')
+    assert run('list', '--status', 'queued').lines[1].split()[2:5] == ['queued', '1:', '1']
+    assert run('list', '--status', 'running').lines == []

@@ -211,3 +211,75 @@ def test_a_ledger_that_cannot_be_read_is_told_and_the_rest_is_shown(
         f'xmanager: the ledger of this host, {tmp_path}/file/ledger, can not be read: Not a directory\n'
     )
     assert result.out.startswith('experiment 1 unit 1 waits')
+
+
+# Units of engines that queue by themselves.
+
+
+def test_units_that_wait_in_slurm_are_told_reason_by_reason(run, lab, supervise):
+    lab.experiment()
+    lab.submitted(1, *['waits: Priority'] * 950, *['waits: Resources'] * 2, '')
+    supervise(1)
+    assert waiting_lines(run('queue')) == [
+        'experiment 1 unit 1 and 949 more like it wait in Slurm',
+        'experiment 1 unit 951 and 1 more like it wait in Slurm',
+        'experiment 1 unit 953 waits in Slurm',
+    ]
+    assert [line.rpartition(': ')[2] for line in run('queue').lines[:2]] == [
+        'Priority',
+        'Resources',
+    ]
+    first, *_, last = run('queue', '--json').json['waiting']
+    assert (first['reason'], first['engine'], first['engine_reason'], first['count']) == (
+        'engine',
+        'slurm',
+        'Priority',
+        950,
+    )
+    assert (last['engine_reason'], last['sentence'][-1]) == ('', last['since'][15])
+
+
+def test_units_that_slurm_does_not_take_are_told_together(run, lab, supervise):
+    lab.experiment()
+    units = lab.submitted(1, *[''] * 3)
+    for unit in units:
+        lab.store.move([Change(unit.id, 'queued', reference='')], actor='supervisor')
+    refused = Change(units[1].id, 'queued', message='waits: slurmctld does not answer')
+    lab.store.move([refused], actor='supervisor')
+    supervise(1)
+    [line] = run('queue').lines
+    assert line.startswith('experiment 1 unit 1 and 2 more like it wait since ')
+    assert line.endswith(' to be submitted to Slurm: slurmctld does not answer')
+    [told] = run('queue', '--json').json['waiting']
+    assert (told['reason'], told['engine_reason']) == ('handover', 'slurmctld does not answer')
+    lab.store.set_paused(1, True, actor='test')
+    [line] = run('queue').lines
+    assert ', with 2 more behind it; paused since ' in line
+
+
+def test_local_units_and_those_in_slurm_are_told_apart(run, lab, supervise):
+    lab.experiment('queued', 'queued', 'running')
+    lab.submitted(1, 'waits: Priority', 'waits: Priority')
+    units = lab.store.units(1, states=('queued',))
+    supervise(1, [hold('0', '1')], [want(unit) for unit in units[:1]])
+    local, slurm = run('queue').out.partition('\n\n')[0].splitlines()
+    assert local.startswith('experiment 1 unit 1 waits since ')
+    assert ' for 1 GPU, with 1 more behind it; ' in local
+    assert slurm.startswith('experiment 1 unit 4 and 1 more like it wait in Slurm since ')
+
+
+def test_what_waits_in_slurm_without_a_supervisor_is_told_to_be_unsupervised(run, lab):
+    lab.experiment('queued')
+    lab.submitted(1, 'waits: Priority')
+    slurm, local = run('queue').lines
+    assert slurm.endswith(': Priority; no supervisor is alive to tell more: xmanager supervise 1')
+    assert local.endswith('; no supervisor is alive: xmanager supervise 1')
+
+
+def test_of_many_reasons_the_commonest_are_told(run, lab, supervise):
+    lab.experiment()
+    lab.submitted(1, 'waits: Priority', *[f'waits: Dependency {n}' for n in range(12)])
+    supervise(1)
+    lines = run('queue').lines
+    assert len(lines) == 10
+    assert ', with 3 more behind it: ' in lines[-1]

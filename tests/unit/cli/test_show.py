@@ -140,3 +140,29 @@ def test_what_is_not_there_is_answered_by_what_is(run, lab, where, sentence):
 def test_a_unit_of_an_empty_experiment_is_not_there(run, lab):
     lab.experiment()
     assert run('show', '1.1').err == 'xmanager: experiment 1 has no unit 1: it has no units\n'
+
+
+def test_a_unit_in_the_queue_of_another_engine_is_told_to_wait_and_why(run, lab):
+    lab.experiment('starting')
+    lab.submitted(1, 'waits: Priority')
+    out = run('show', 1).out
+    assert ' 2: 1 starting, 1 waiting' in out
+    [line] = [line for line in out.splitlines() if line.strip().startswith('2 ')]
+    assert line.split() == ['2', 'waiting', 'waits:', 'Priority']
+    out = run('show', '1.2').out
+    assert out.splitlines()[0].split() == ['1.2', 'cifar10', 'waiting']
+    assert 'waits: Priority' in out
+    assert 'slurm 4711_2@b' in out
+    unit = run('show', '1.2', '--json').json['unit']
+    assert (unit['state'], unit['message'], unit['reference']) == (
+        'starting',
+        'waits: Priority',
+        '4711_2@b',
+    )
+
+
+def test_the_machine_on_which_a_unit_runs_is_told(run, lab):
+    lab.experiment()
+    [unit] = lab.submitted(1, 'waits: Priority')
+    lab.move(unit, 'running', message='on n3')
+    assert run('show', 1).lines[-1].split()[-2:] == ['on', 'n3']

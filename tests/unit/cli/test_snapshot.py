@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from xmanager.packaging.workshop import shared_home
 from xmanager.snapshot import SnapshotStore
 
 SCHEMA = json.loads(
@@ -162,3 +163,47 @@ def test_gc_says_which_snapshot_is_damaged(run, snapshots, snapshot, code):
     said = run('snapshot', 'gc').out
     assert f'{snapshot.digest[:12]}  0 B  {code}  (damaged)' in said
     assert snapshots.list() == []
+
+
+# What is kept where the machines of a cluster see it.
+
+
+@pytest.fixture
+def seen(home, code, tmp_path):
+    """A snapshot that is kept below a folder that the home doesn't lie in."""
+    place = shared_home(home.path, {'XM_SHARED': str(tmp_path / 'shared')})
+    snapshots = SnapshotStore(place / 'snapshots')
+    snapshot = snapshots.take(code)
+    return snapshots, snapshot, str(snapshots.tree(snapshot))
+
+
+def test_a_snapshot_for_a_cluster_is_found_by_what_was_recorded(run, lab, seen, tmp_path, code):
+    _, snapshot, tree = seen
+    assert run('snapshot', 'show', snapshot.digest).code == 1
+    refer(lab, kind='python', snapshot=snapshot.digest, tree=tree)
+    assert len(run('snapshot', 'ls').lines) == 2
+    assert str(code) in run('snapshot', 'show', snapshot.digest[:6]).out
+    assert run('snapshot', 'cat', snapshot.digest, 'train.py').out == 'print(1)\n'
+    run('snapshot', 'restore', snapshot.digest, str(tmp_path / 'again'))
+    assert (tmp_path / 'again' / 'train.py').read_text() == 'print(1)\n'
+
+
+def test_one_that_is_kept_twice_is_listed_once(run, lab, seen, snapshot):
+    refer(lab, kind='python', snapshot=snapshot.digest, tree=seen[2])
+    assert len(run('snapshot', 'ls').lines) == 2
+
+
+def test_gc_sweeps_there_too_but_not_what_other_homes_keep(
+    run, lab, seen, home, code, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('XM_SHARED', str(tmp_path / 'shared'))
+    snapshots, snapshot, tree = seen
+    refer(lab, kind='python', snapshot=snapshot.digest, tree=tree)
+    (code / 'train.py').write_text('print(2)\n')
+    other = SnapshotStore(shared_home(home.path.parent / 'other', os.environ) / 'snapshots')
+    unused, of_another = snapshots.take(code), other.take(code)
+    for kept, one in ((snapshots, snapshot), (snapshots, unused), (other, of_another)):
+        grow_old(kept, one)
+    assert 'removed 1 snapshot' in run('snapshot', 'gc').out
+    assert [one.digest for one in snapshots.list()] == [snapshot.digest]
+    assert [one.digest for one in other.list()] == [of_another.digest]

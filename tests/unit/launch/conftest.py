@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attrs
 import pytest
 
-from xmanager.launch.experiment import Session
+from xmanager.launch.session import Session
 from xmanager.store import (
     Change,
     Event,

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 
 import pytest
 from tests.unit.launch.conftest import in_time
@@ -15,6 +16,7 @@ class Watcher:
     def __init__(self):
         self.told = []
         self.ticks = 0
+        self.waited = []
 
     def started(self, unit):
         assert unit.tasks
@@ -26,6 +28,9 @@ class Watcher:
     def ended(self, unit):
         assert unit.tasks or unit.state not in ('failed', 'lost')
         self.told.append((unit.state, unit.number))
+
+    def waits(self, waits):
+        self.waited.append([(wait.reason, wait.count) for wait in waits])
 
     def tick(self):
         self.ticks += 1
@@ -324,3 +329,88 @@ def test_a_follower_that_was_stopped_tells_no_more(lab, follower, watcher):
 
     asyncio.run(main())
     assert watcher.told == []
+
+
+# Units of engines that queue by themselves.
+
+
+def hand_over(lab, unit, reason='Priority'):
+    """As a supervisor does once the engine has taken it: no event tells of that."""
+    if unit.state == 'queued':
+        lab.move(unit, 'starting')
+    change = Change(unit.id, 'starting', reference='4711', message=f'waits: {reason}')
+    lab.store.move([change], actor='test')
+    return lab.store.unit(unit.id)
+
+
+def test_units_are_taken_once_their_engine_has_them_or_they_have_ended(lab, follower, watcher):
+    async def main():
+        units = [lab.add(backend='slurm') for _ in range(600)]
+        early = hand_over(lab, lab.add(backend='slurm'))
+        for unit in [*units, early]:
+            follower.watch(unit.id, queues_itself=True)
+        taken = asyncio.create_task(follower.all_taken([unit.id for unit in [*units, early]]))
+        for unit in units[2:]:
+            hand_over(lab, unit)
+        await looked(watcher)
+        lab.move(units[0], 'starting')
+        await looked(watcher)
+        assert not taken.done()
+        lab.move(units[1], 'failed', message='sbatch: error: invalid partition')
+        lab.move(units[0], 'queued')
+        await looked(watcher)
+        assert not taken.done()
+        hand_over(lab, lab.store.unit(units[0].id))
+        await in_time(taken)
+        follower.stop()
+
+    asyncio.run(main())
+    assert watcher.told == [('failed', 2)]
+
+
+def test_a_unit_that_is_to_be_tried_again_was_taken(lab, follower):
+    async def main():
+        unit = hand_over(lab, lab.add(backend='slurm'))
+        lab.move(unit, 'restarting')
+        await in_time(follower.all_taken([unit.id]))
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_for_submission_raises_what_keeps_from_looking(lab, follower):
+    async def main():
+        unit = lab.add(backend='slurm')
+        lab.store.faults['standing'] = [StoreError('the disk is full')]
+        with pytest.raises(StoreError, match='the disk is full'):
+            await in_time(follower.all_taken([unit.id]))
+
+    asyncio.run(main())
+
+
+def test_what_units_wait_for_is_told_when_it_changes(lab, follower, watcher):
+    async def main():
+        units = [lab.add(backend='slurm') for _ in range(3)]
+        for unit in units:
+            hand_over(lab, unit)
+            follower.watch(unit.id, queues_itself=True)
+        async with asyncio.timeout(60):
+            while [('Priority', 3)] not in watcher.waited:
+                await asyncio.sleep(0.01)
+            hand_over(lab, lab.store.unit(units[0].id), 'Resources')
+            while [('Priority', 2), ('Resources', 1)] not in watcher.waited:
+                await asyncio.sleep(0.01)
+        follower.stop()
+
+    asyncio.run(main())
+    assert all(a != b for a, b in itertools.pairwise(watcher.waited))
+
+
+def test_of_local_units_nothing_is_told_of_what_they_wait_for(lab, follower, watcher):
+    async def main():
+        unit = lab.add()
+        follower.watch(unit.id)
+        lab.move(unit, 'stopped')
+        await in_time(follower.all_ended([unit.id]))
+
+    asyncio.run(main())
+    assert watcher.waited == []

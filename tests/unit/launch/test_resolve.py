@@ -147,6 +147,32 @@ def test_jobs_of_several_back_ends_can_not_be_one_group():
         resolve(group)
 
 
+def test_a_group_can_not_be_half_on_this_machine_and_half_on_a_cluster():
+    group = xm.JobGroup(a=job(), b=job(xm_local.Slurm()))
+    with pytest.raises(ExecutorError, match='one back end; these ask for local, slurm'):
+        resolve(group)
+
+
+def test_a_script_that_changes_its_executor_only_asks_for_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    requirements = xm.JobRequirements(cpu=2, ram=xm.GiB)
+    settings: dict[str, Any] = {'requirements': requirements, 'cwd': 'sub', 'timeout': 5}
+    backend, [there] = resolve(job(xm_local.Slurm(**settings), args=['a b']))
+    here = task_of(job(xm_local.Local(**settings), args=['a b']))
+    assert backend == 'slurm'
+    assert attrs.evolve(there, options={}) == attrs.evolve(here, options={})
+    assert there.options.items() >= {**here.options, 'cwd': 'sub'}.items()
+
+
+def test_a_folder_of_another_machine_is_named_in_full():
+    with pytest.raises(
+        ExecutorError, match=r"Slurm\(cwd='sub', login='me@cluster'\): expected an abs"
+    ):
+        resolve(job(xm_local.Slurm(cwd='sub', login='me@cluster')))
+    _, [task] = resolve(job(xm_local.Slurm(cwd='/scratch', login='me@cluster')))
+    assert task.cwd == '/scratch'
+
+
 def test_a_group_without_jobs_is_refused():
     with pytest.raises(ExecutorError, match='holds no job'):
         resolve(xm.JobGroup(more=xm.JobGroup()))
@@ -156,7 +182,9 @@ def test_an_executor_of_no_back_end_is_refused_by_its_name():
     class Abacus(Executor):
         Spec = ExecutorSpec
 
-    with pytest.raises(ExecutorError, match='Abacus is no executor that this version can run'):
+    with pytest.raises(
+        ExecutorError, match=r'Abacus is no executor .*xm_local\.Local\(\) or xm_local\.Slurm\(\)'
+    ):
         resolve(job(Abacus()))
 
 

@@ -7,8 +7,8 @@ import textwrap
 import pytest
 
 from xmanager.errors import ExperimentUnitError, UsageError
-from xmanager.launch.experiment import Session
 from xmanager.launch.script import ScriptFailed, run_script
+from xmanager.launch.session import Session
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_main_is_called_once_where_the_script_has_a_guard(run, capsys):
 
 def test_main_is_not_called_where_the_script_has_launched_already(run, capsys):
     run("""
-        from xmanager.launch.experiment import Session
+        from xmanager.launch.session import Session
         Session.any_entered = True
 
         def main():
@@ -378,7 +378,7 @@ def test_a_failed_unit_that_the_summary_told_of_is_only_an_exit_code(run, monkey
     error = ExperimentUnitError('unit 1 failed')
     monkeypatch.setattr(Session, '_told', [error])
     text = """
-        from xmanager.launch.experiment import Session
+        from xmanager.launch.session import Session
         raise Session._told[0]
         """
     assert run(text) == 1

@@ -8,6 +8,7 @@ import pytest
 
 from xmanager.backend import TaskObservation
 from xmanager.launch.terminal import Terminal, short_args
+from xmanager.store import Wait
 from xmanager.testing.store_fixtures import SettableClock, a_task
 
 ERASED = '\r\x1b[K'
@@ -353,3 +354,55 @@ def test_no_progress_is_drawn_while_the_terminal_is_the_scripts(tty):
     tty.clock.now += 60
     tty.terminal.tick()
     assert tty.err.getvalue() == ''
+
+
+# What units of engines that queue by themselves wait for.
+
+
+def a_wait(reason, count, is_taken=True):
+    return Wait('slurm', 'starting', is_taken, reason, count, 1, 0.0)
+
+
+def drawn(tty):
+    tty.clock.now += 1
+    tty.terminal.tick()
+    return tty.err.take().rpartition('\x1b[2m')[2].removesuffix('\x1b[0m')
+
+
+def test_progress_tells_for_what_units_wait(lab, tty):
+    tty.terminal.added(1003)
+    tty.terminal.started(lab.add('running'))
+    tty.terminal.waits([a_wait('Priority', 950), a_wait('', 1), a_wait('', 2, is_taken=False)])
+    assert drawn(tty) == '51 queued · 950 wait: Priority · 1 waits in Slurm · 1 running · 1.0s'
+    tty.terminal.waits([a_wait('Priority', 1002)])
+    assert drawn(tty) == '1,002 wait: Priority · 1 running · 2.0s'
+    tty.terminal.waits([])
+    assert drawn(tty) == '1002 queued · 1 running · 3.0s'
+
+
+def test_progress_tells_the_commonest_reasons(tty):
+    tty.terminal.added(15)
+    tty.terminal.waits(
+        [a_wait(name, count) for name, count in zip('abcde', (5, 4, 3, 2, 1), strict=True)]
+    )
+    assert drawn(tty).startswith(
+        '5 wait: a · 4 wait: b · 3 wait: c · 3 wait for other things · 0 running'
+    )
+
+
+def test_that_an_engine_takes_no_units_is_told_once_even_where_nobody_sees_progress(screen):
+    for count in (3, 2):
+        waits = [a_wait('slurmctld does not answer', count, is_taken=False)]
+        screen.terminal.waits(waits)
+    screen.terminal.waits([a_wait('Priority', 1)])
+    assert screen.err.getvalue() == '3 units wait: slurmctld does not answer\n'
+
+
+def test_a_unit_that_its_engine_has_requeued_does_not_run(lab, tty):
+    unit = lab.add('running')
+    tty.terminal.added()
+    tty.terminal.started(unit)
+    for state in ('restarting', 'queued', 'starting'):
+        unit = lab.move(unit, state)
+    tty.terminal.tried(unit, 'attempt 1: was preempted; restart 1 of 2')
+    assert '1 queued · 0 running' in drawn(tty)

@@ -1,6 +1,5 @@
 """Real supervisors, of experiments that have nothing to do or whose supervisor can't even begin."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xmanager.errors import StoreError
-from xmanager.launch.wake import Guard, keep_settings, wake
+from xmanager.launch.wake import Guard, wake
 from xmanager.store.presence import Presence
 from xmanager.testing.store_fixtures import a_task, a_unit, add
 
@@ -174,11 +173,3 @@ def test_an_experiment_of_another_machine_is_not_supervised_here(lab, started):
     lab.home.database.rename(lab.home.path / 'on a server')
     Guard(lab.home, lab.experiment.id).look()
     assert not lab.experiment.folder.exists()
-
-
-def test_a_relative_ledger_is_that_of_the_launch_for_every_supervisor(lab, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('XM_LOCAL_LEDGER', 'ledger')
-    keep_settings(lab.home, lab.experiment.id)
-    kept = lab.home.experiment_folder(lab.experiment.id) / 'settings.json'
-    assert json.loads(kept.read_text()) == {'XM_LOCAL_LEDGER': str(tmp_path / 'ledger')}

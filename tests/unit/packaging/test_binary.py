@@ -211,3 +211,15 @@ def test_a_dry_run_tells_that_a_copy_is_kept_already(workshop):
     package(workshop, '/bin/sh')
     [after] = Plan.of(package(dry, '/bin/sh').facts).files
     assert (before.exists, after.exists) == (False, True)
+
+
+def test_what_runs_on_a_cluster_is_kept_where_its_nodes_see_it(tmp_path, program):
+    shared = tmp_path / 'shared'
+    workshop = Workshop(tmp_path / 'home', {'XM_SHARED': str(shared)})
+    packageable = xm.binary(xm_local.Slurm.Spec(), str(program))
+    packaged = package_binary(packageable, workshop)
+    assert Path(packaged.facts['copy']).is_relative_to(shared)
+    assert Path(packaged.facts['copy']).read_text() == program.read_text()
+    assert not workshop.home.exists()
+    package(workshop, program)
+    assert (workshop.home / 'snapshots').exists()

@@ -149,6 +149,17 @@ def test_included_files_count(place):
     assert place.find(lock) != first
 
 
+def test_what_it_was_made_from_is_kept_with_it(place):
+    lock = place.write('requirements.txt', '-r inner/base.txt\n')
+    place.write('inner/base.txt', 'alpha==1.0\n')
+    environment = place.make(lock)
+    place.write('inner/base.txt', 'alpha==2.0\n')
+    assert environment.facts()['requirements'] == 'requirements.txt'
+    kept = environment.folder / 'lock'
+    assert (kept / 'requirements.txt').read_text() == '-r inner/base.txt\n'
+    assert (kept / 'inner' / 'base.txt').read_text() == 'alpha==1.0\n'
+
+
 def test_a_file_above_may_be_included(place):
     place.write('base.txt', 'beta\n')
     assert place.make(place.write('jobs/requirements.txt', '-r ../base.txt\n')).brings('beta')

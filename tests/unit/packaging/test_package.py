@@ -96,6 +96,19 @@ def test_what_differs_in_one_field_is_packaged_for_itself(packagers, workshop):
     assert packagers.calls == ['a', 'a', 'a']
 
 
+def test_what_is_packaged_for_two_back_ends_is_packaged_for_each(packagers, workshop):
+    there = xm_local.Slurm.Spec()
+    mixed = [
+        xm.binary(LOCAL, '/a'),
+        xm.binary(there, '/a'),
+        xm.binary(there, '/b'),
+        xm.binary(there, '/a'),
+    ]
+    packaged = package(mixed, workshop)
+    assert [one.command[1] for one in packaged] == ['/a', '/a', '/b', '/a']
+    assert sorted(packagers.calls) == ['/a', '/a', '/b']
+
+
 def test_a_later_batch_packages_again_for_files_may_have_changed(packagers, workshop):
     package([binary('a')], workshop)
     package([binary('a')], workshop)

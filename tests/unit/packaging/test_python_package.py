@@ -161,3 +161,20 @@ def test_a_dry_run_refuses_what_packaging_refuses(workshop, code):
     dry = attrs.evolve(workshop, dry_run=True)
     with pytest.raises(PackagingError, match="Did you mean 'train'"):
         package(dry, code, xm.ModuleName('trian'))
+
+
+def test_what_runs_on_a_cluster_lies_with_its_environment_where_nodes_see_it(
+    workshop, code, tmp_path
+):
+    shared = tmp_path / 'shared'
+    lock = code / 'requirements.txt'
+    lock.write_text('alpha==1.0\n')
+    packageable = xm.python_package(
+        xm_local.Slurm.Spec(), str(code), entrypoint=TRAIN, environment=str(lock)
+    )
+    workshop = attrs.evolve(workshop, environ={**workshop.environ, 'XM_SHARED': str(shared)})
+    packaged = package_python(packageable, workshop)
+    assert Path(packaged.cwd, 'train.py').read_text() == 'print(1)\n'
+    for place in (packaged.cwd, packaged.command[0], packaged.facts['environment']['folder']):
+        assert Path(place).is_relative_to(shared)
+    assert not workshop.home.exists()

@@ -30,7 +30,7 @@ def test_caip_is_the_earlier_name_of_vertex():
     assert xm_local.CaipSpec is xm_local.VertexSpec
 
 
-@pytest.mark.parametrize('name', ['Local', 'Vertex', 'Kubernetes'])
+@pytest.mark.parametrize('name', ['Local', 'Slurm', 'Vertex', 'Kubernetes'])
 def test_spec_of_an_executor_is_its_specification(name):
     executor, spec = getattr(xm_local, name), getattr(xm_local, f'{name}Spec')
     assert executor.Spec is spec
@@ -59,7 +59,9 @@ def test_packaging_says_what_the_executor_needs_and_what_runs_here(name):
 
 
 def test_packaging_for_a_strangers_executor_says_what_to_package_for():
-    with pytest.raises(PackagingError, match=r'ExecutorSpec .*xm_local\.Local\.Spec\(\)'):
+    with pytest.raises(
+        PackagingError, match=r'ExecutorSpec .*Local\.Spec\(\) or xm_local\.Slurm\.Spec\(\)'
+    ):
         package(xm.binary(xm.ExecutorSpec(), '/bin/true'))
 
 

@@ -47,6 +47,8 @@ def test_the_public_names_are_these():
         'KubernetesSpec',
         'Local',
         'LocalSpec',
+        'Slurm',
+        'SlurmSpec',
         'TensorboardCapability',
         'TpuCapability',
         'Vertex',

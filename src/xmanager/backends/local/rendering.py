@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import attrs
@@ -30,6 +31,7 @@ def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str, home: str 
         JOB_VARIABLE: task.name,
         'XM_OUTPUT_DIR': f'{folder}/out',
         'XM_ATTEMPT': str(unit.attempt),
+        'XM_JOB_ADDRESSES': json.dumps(addresses_of(unit)),
         KEY_VARIABLE: unit.key,
         'PYTHONUNBUFFERED': '1',
     }
@@ -51,3 +53,17 @@ def render_task(unit: Unit, task: Task, visible_gpus: str, boot: str, home: str 
         container=container,
         executable=task.executable,
     )
+
+
+def addresses_of(unit: Unit) -> dict[str, list[str]]:
+    """Where each job of a unit is reached by the others: on this machine, or by its name in the containers' network."""
+    containers = [task for task in unit.tasks if task.image]
+    named = {task.name for task in containers if len(containers) > 1 and not _has_network(task)}
+    return {
+        task.name: [(task.full_name or task.name) if task.name in named else '127.0.0.1']
+        for task in unit.tasks
+    }
+
+
+def _has_network(task: Task) -> bool:
+    return bool((task.options.get('docker') or {}).get('network'))

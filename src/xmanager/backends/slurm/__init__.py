@@ -1,0 +1,1 @@
+"""Runs units on a cluster that Slurm manages."""

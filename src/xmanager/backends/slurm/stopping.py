@@ -1,0 +1,145 @@
+"""Ends units: TERM, and KILL to what is left after the grace time; by scancel in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from xmanager.backends.slurm import commands
+from xmanager.backends.slurm.site import Running, Site
+from xmanager.errors import UnreachableError
+
+_AGAIN = 5.0  # Seconds until what has not ended is told again, or Slurm is asked again.
+_LAST_WORDS = 1.0
+_MOST = 500  # Names on one command line.
+
+
+@attrs.define(eq=False)
+class Stop:
+    """The end that was asked of one unit. `told_at` is when it was last told, on the clock that counts seconds."""
+
+    job: int
+    element: int | None
+    is_alone: bool
+    kill_at: float
+    told_at: float
+    is_killing: bool = False
+
+
+class Stops:
+    """The stops of all units that have not ended yet, and what is still to be told to Slurm."""
+
+    def __init__(self, site: Site, clock: Callable[[], float] = time.monotonic) -> None:
+        self._site = site
+        self._clock = clock
+        self._todo: deque[list[str]] = deque()
+        self._finished: list[Stop] = []
+        self._running: Running | None = None
+        self._free_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to tell to Slurm."""
+        return self._running is not None or bool(self._todo or self._finished)
+
+    def begin(self, stops: Sequence[Stop]) -> None:
+        """Takes out of the queue what has not begun, and sends TERM to what has."""
+        self._say(commands.cancel_pending, stops)
+        self._say(_term, [stop for stop in stops if stop.is_alone])
+        self._say(_term_steps, [stop for stop in stops if not stop.is_alone])
+        self.advance([], set())
+
+    def advance(self, stops: Iterable[Stop], begun: set[Stop]) -> None:
+        """Goes on with what is due. `stops` are those of units that have not ended, `begun` those seen to run."""
+        now = self._clock()
+        due = [stop for stop in stops if now >= self._due(stop, stop in begun)]
+        if due:
+            kill = [stop for stop in due if now >= stop.kill_at]
+            self._say(_kill, kill)
+            # A plain cancel is for what was neither waiting nor running when it was told, but in between.
+            self._say(commands.cancel, due)
+            for stop in due:
+                stop.told_at = now
+                stop.is_killing = stop.is_killing or now >= stop.kill_at
+        self._say(commands.cancel, self._finished)
+        self._finished = []
+        self._tell(now)
+
+    def finish(self, stop: Stop) -> None:
+        """It has ended, as its record says. Were it preempted meanwhile, Slurm would begin it once more."""
+        self._finished.append(stop)
+
+    def due_in(self, stops: Iterable[Stop], begun: set[Stop]) -> float:
+        """Seconds until `advance` has something to do."""
+        if self.is_busy:
+            return 0.0
+        due = min((self._due(stop, stop in begun) for stop in stops), default=math.inf)
+        return due - self._clock()
+
+    def close(self) -> None:
+        """Lets the command that runs reach Slurm; the rest is told by whoever stops these units again."""
+        if self._running is not None:
+            latest = time.monotonic() + _LAST_WORDS
+            with contextlib.suppress(UnreachableError):
+                while self._running.poll() is None and time.monotonic() < latest:
+                    time.sleep(0.01)
+                self._running.cancel()
+        self._running = None
+        self._todo.clear()
+
+    def _due(self, stop: Stop, has_begun: bool) -> float:
+        if stop.is_killing:
+            return stop.told_at + _AGAIN
+        return stop.kill_at if has_begun else min(stop.kill_at, stop.told_at + _AGAIN)
+
+    def _say(self, command: Callable[[Sequence[str]], list[str]], stops: Sequence[Stop]) -> None:
+        names = _names(stops)
+        for first in range(0, len(names), _MOST):
+            self._todo.append(command(names[first : first + _MOST]))
+
+    def _tell(self, now: float) -> None:
+        """One command at a time; one that did not reach Slurm is told again."""
+        try:
+            while now >= self._free_at:
+                if self._running is None:
+                    if not self._todo:
+                        return
+                    self._running = self._site.start(self._todo[0])
+                answer = self._running.poll()
+                if answer is None:
+                    return
+                self._running = None
+                if answer.code and commands.is_out_of_reach(answer.err):
+                    raise UnreachableError(commands.words(answer))
+                self._todo.popleft()
+        except (
+            UnreachableError
+        ):  # Slurm being down is told of by whoever asks it how the units fare.
+            self._running = None
+            self._free_at = now + _AGAIN
+
+
+def _names(stops: Sequence[Stop]) -> list[str]:
+    singles = [str(stop.job) for stop in stops if stop.element is None]
+    arrays: dict[int, list[int]] = {}
+    for stop in stops:
+        if stop.element is not None:
+            arrays.setdefault(stop.job, []).append(stop.element)
+    return singles + [commands.elements(job, sorted(numbers)) for job, numbers in arrays.items()]
+
+
+def _term(names: Sequence[str]) -> list[str]:
+    return commands.signal('TERM', names, steps_only=False)
+
+
+def _term_steps(names: Sequence[str]) -> list[str]:
+    return commands.signal('TERM', names, steps_only=True)
+
+
+def _kill(names: Sequence[str]) -> list[str]:
+    return commands.signal('KILL', names, steps_only=False)
