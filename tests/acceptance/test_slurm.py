@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from tests.acceptance.desk import GATED
+from tests.acceptance.living import supervisors_of
 from tests.acceptance.polling import until
 
 SWEEP = """
@@ -172,6 +173,19 @@ def test_another_supervisor_finds_what_was_submitted_and_nothing_runs_twice(
     desk.open_gate()
     assert waiter.ended().stdout == '1: 3 completed\n'
     assert sorted(desk.started_units()) == ['1', '2', '3']
+
+
+def test_a_supervisor_on_demand_leaves_and_comes_when_somebody_looks(
+    cluster, launch, xmanager, home, desk
+):
+    assert launch(sweep(GATED, 2), '--xm_supervise=on-demand').code == 0
+    until(lambda: len(desk.started_units()) == 2)
+    until(lambda: not supervisors_of(home))
+    until(lambda: desk.states() == ['running', 'running'])
+    assert xmanager('show', '1').stderr == ''
+    assert 'running' in xmanager('list').stdout
+    desk.open_gate()
+    assert xmanager('wait', '1').stdout == '1: 2 completed\n'
 
 
 def test_a_preempted_unit_goes_on_with_its_files(cluster, launch, xmanager, desk):

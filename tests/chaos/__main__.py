@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.chaos.model import make_plan
 from tests.chaos.commands import Tell
+from tests.chaos.model import make_plan
 from tests.chaos.play import play, play_aside, play_on_slurm
 from tests.chaos.stage import Result
 

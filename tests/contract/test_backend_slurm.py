@@ -15,7 +15,7 @@ class TestSlurmBackend(BackendContract):
     def _folder(self, slurm, tmp_path):
         self.folder = tmp_path
         self.missing = (f'{tmp_path}/no/such/program',)
-        self.backends = []
+        self.backends: list[SlurmBackend] = []
         yield
         for backend in self.backends:
             backend.close()

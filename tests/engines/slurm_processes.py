@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,7 +61,20 @@ def own_cgroups() -> Iterator[None]:
         finally:
             for top in _CGROUPS.glob('*/slurm_n*'):
                 for folder in [*sorted(top.rglob('*/'), reverse=True), top]:
-                    folder.rmdir()
+                    _remove(folder)
+
+
+def _remove(cgroup: Path) -> None:
+    """Also of what a job left in it, which needs a moment to die."""
+    latest = time.monotonic() + 10.0
+    while cgroup.exists():
+        kill([int(pid) for pid in (cgroup / 'cgroup.procs').read_text().split()])
+        try:
+            cgroup.rmdir()
+        except OSError:
+            if time.monotonic() > latest:
+                raise
+            time.sleep(0.02)
 
 
 def _open_files(process: Path) -> set[str]:

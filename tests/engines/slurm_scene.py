@@ -103,8 +103,9 @@ class Scene:
     def ended(self, refs: Mapping[str, Unit]) -> list[TaskObservation]:
         return self.observe(refs, lambda task: task.state in ('exited', 'vanished'), 'to end')
 
-    def log(self, unit: Unit, name: str = 'output.log') -> str:
-        path = unit.task_folder(unit.tasks[0]) / name
+    def log(self, unit: Unit, name: str = 'output.log', task: str = '') -> str:
+        """Of a task, the first one unless named."""
+        path = unit.folder / (task or unit.tasks[0].name) / name
         return path.read_text(errors='surrogateescape') if path.exists() else ''
 
 

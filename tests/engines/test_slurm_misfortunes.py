@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.engines import slurm_processes as processes
-from tests.engines.slurm import cluster
+from tests.engines.slurm import Cluster, cluster
 from tests.engines.slurm_config import Settings
 from tests.engines.slurm_scene import (
     ON_N1,
@@ -20,7 +21,7 @@ from tests.engines.slurm_scene import (
     scene_on,
 )
 
-from xmanager.backend import Deferred
+from xmanager.backend import Deferred, Unit
 
 __all__ = ['accounted', 'scene']
 
@@ -140,6 +141,61 @@ def test_a_program_is_told_of_its_preemption_where_slurm_only_signals_the_batch_
         (seen,) = scene.ended(refs)
         assert seen.cause == 'preempted'
         assert 'saved' in scene.log(unit)
+
+
+def _group_or_copies(scene: Scene, kind: str, program: str) -> dict[str, Unit]:
+    words = ('/bin/sh', '-c', program)
+    unit = scene.unit(words, words) if kind == 'group' else scene.unit(words, nodes=2)
+    refs = scene.submit(unit)
+    scene.running(refs)
+    scene.slurm.wait(
+        lambda: sum(scene.log(unit, task=task.name).count('begun') for task in unit.tasks) == 2,
+        'both to run',
+    )
+    return refs
+
+
+@pytest.fixture(params=['with processes', 'with control groups'])
+def tracked(request: pytest.FixtureRequest, slurm: Cluster, tmp_path: Path) -> Iterator[Scene]:
+    """On clusters that keep track of the processes of jobs in one way or the other, and send signals accordingly."""
+    if request.param == 'with processes':
+        with scene_on(slurm, tmp_path / 'home') as made:
+            yield made
+        return
+    if lacking := processes.lack_for_cgroups():
+        pytest.skip(lacking)
+    with (
+        cluster(Settings(nodes=2, gpus=0, cgroups=True)) as own,
+        scene_on(own, tmp_path / 'home') as made,
+    ):
+        yield made
+
+
+@pytest.mark.parametrize('kind', ['group', 'copies'])
+def test_all_of_a_group_get_a_term_when_it_is_stopped(tracked: Scene, kind):
+    refs = _group_or_copies(tracked, kind, _SAVES)
+    (unit,) = refs.values()
+    tracked.backend.stop(refs, 300.0)
+    tracked.ended(refs)
+    saved = sum(tracked.log(unit, task=task.name).count('saved') for task in unit.tasks)
+    assert saved == 2
+
+
+@pytest.mark.parametrize('kind', ['group', 'copies'])
+def test_a_group_that_is_deaf_is_killed_and_has_not_succeeded(tracked: Scene, kind):
+    deaf = 'trap "" TERM; echo begun; while :; do sleep .1; done'
+    refs = _group_or_copies(tracked, kind, deaf)
+    tracked.backend.stop(refs, 1.0)
+    assert [task.signal for task in tracked.ended(refs)] == [9]
+
+
+@pytest.mark.parametrize('kind', ['group', 'copies'])
+def test_a_group_that_somebody_cancels_says_so(tracked: Scene, kind):
+    refs = _group_or_copies(tracked, kind, _SAVES)
+    tracked.slurm.command('scancel', job_of(next(iter(refs))))
+    (seen,) = tracked.ended(refs)
+    assert seen.signal == 15
+    assert 'cancelled' in seen.reason
 
 
 # --- Slurm forgets, or dies

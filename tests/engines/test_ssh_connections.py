@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,8 +50,10 @@ def test_where_a_connection_takes_one_session_only_others_are_made(site: SshSite
     sshd.start(None, 'MaxSessions 1')
     looking = site.look([])
     assert site.run(['echo', 'x']).out == 'x\n'
+    deadline = time.monotonic() + 30.0
     while looking.poll() is None:
-        pass
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_after_all_connections_were_cut_the_next_request_is_answered(site: SshSite, sshd: Sshd):

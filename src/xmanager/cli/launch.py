@@ -40,7 +40,8 @@ def command(file: str, flags: tuple[str, ...]) -> int:
 
     Prints what the jobs print, a line for each unit as it ends, and a summary. Exits with 0 only if all work units
     have completed. The first Ctrl-C stops the units and waits for them, the second leaves at once. Units go on if
-    the launcher dies in any other way; --xm_detach leaves as soon as all are added.
+    the launcher dies in any other way; --xm_detach leaves as soon as all are added. Units that a cluster has in its
+    queue are left there, unless --xm_wait is given.
     """
     path, argv = _split([file, *flags])
     return run(path, argv)

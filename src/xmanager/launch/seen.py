@@ -21,7 +21,7 @@ def check(tasks: Sequence[Task], home: Path, shared: str) -> None:
             continue
         if task.executable.get('kind') == 'image' and not _travels(task.executable):
             raise ExecutorError(
-                f'Slurm() cannot run the image of job {task.name}: it is kept in the container engine of this machine. '
+                f'Slurm() cannot run the image of job {task.name}: it is not in a folder that the nodes see. '
                 'Package it for xm_local.Slurm.Spec().'
             )
         if not shared or task.options.get('login'):  # By ssh, code is taken along.
@@ -35,8 +35,8 @@ def check(tasks: Sequence[Task], home: Path, shared: str) -> None:
 
 
 def _travels(facts: Mapping[str, Any]) -> bool:
-    """It is written in a folder for the nodes, or was pushed to a registry."""
-    return bool(facts.get('layout')) or '@sha256:' in str(facts.get('image', ''))
+    """It is written in a folder for the nodes, which fetch nothing from a registry."""
+    return bool(facts.get('layout'))
 
 
 def _kept(task: Task) -> Iterator[str]:

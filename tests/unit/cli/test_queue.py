@@ -10,6 +10,7 @@ import pytest
 from xmanager.backend import Capacity
 from xmanager.ledger import Entry, Hold, Ledger, Want, place
 from xmanager.store import Change
+from xmanager.store.presence import Presence
 
 SCHEMA = Path(__file__).parents[3] / 'docs' / 'reference' / 'xmanager-1.schema.json'
 HOST = Capacity({'cpu': 4.0, 'local_gpu': 2.0}, {'local_gpu': ('0', '1')})
@@ -283,3 +284,22 @@ def test_of_many_reasons_the_commonest_are_told(run, lab, supervise):
     lines = run('queue').lines
     assert len(lines) == 10
     assert ', with 3 more behind it: ' in lines[-1]
+
+
+def test_a_supervisor_that_comes_on_demand_is_not_missed(run, lab, monkeypatch):
+    monkeypatch.setattr('xmanager.launch.queue.look_after', lambda store, records: False)
+    record = lab.experiment()
+    lab.submitted(1, 'waits: Priority')
+    record.folder.mkdir(parents=True, exist_ok=True)
+    Presence(record.folder).let_come_on_demand(True)
+    [line] = run('queue').lines
+    assert line.endswith(': Priority')
+
+
+def test_the_supervisor_of_another_host_is_not_missed(run, lab):
+    lab.experiment()
+    lab.submitted(1, 'waits: Priority')
+    lab.store.claim(1, 'abc login-2 /home/ada/.xmanager', 1e9)
+    [line] = run('queue').lines
+    assert line.endswith(': Priority')
+    assert run('show', 1).err == ''

@@ -48,14 +48,13 @@ def test_programs_of_the_system_and_arguments_are_the_nodes_own_business():
 
 @pytest.mark.parametrize('login', [None, 'me@cluster'])
 def test_an_image_in_the_engine_of_this_machine_is_not_there_for_nodes(login):
-    with pytest.raises(
-        ExecutorError, match='job train: it is kept in the container engine of this'
-    ):
+    with pytest.raises(ExecutorError, match=r'job train: it is not in a folder .*Slurm\.Spec'):
         check([task_of({'kind': 'image', 'image': 'sha256:12'}, login=login)], HOME, '')
 
 
-def test_an_image_that_was_pushed_is_there_for_all():
-    check([task_of({'kind': 'image', 'image': 'registry/name@sha256:12'})], HOME, '')
+def test_an_image_that_was_only_pushed_is_not_there_for_nodes_fetch_nothing():
+    with pytest.raises(ExecutorError, match=r'job train: it is not in a folder .*Slurm\.Spec'):
+        check([task_of({'kind': 'image', 'image': 'registry/name@sha256:12'})], HOME, '')
 
 
 def test_nothing_is_kept_in_a_dry_run():

@@ -207,3 +207,15 @@ def test_the_engines_own_numbers_are_told(experiment, job, supervisor, told, job
         for _ in jobs:
             experiment.add(job())
     assert words in submitted(told())[0]
+
+
+@pytest.mark.parametrize('wanted', ['on-demand', 'always'])
+def test_the_launch_says_whether_supervisors_come_on_demand(
+    experiment, job, supervisor, lab, monkeypatch, wanted
+):
+    presence = Presence(lab.experiment.folder)
+    presence.let_come_on_demand(wanted == 'always')
+    monkeypatch.setenv('XM_SUPERVISE', wanted)
+    supervisor.when_added(1, *taken(1, 4711))
+    add_all(experiment, job())
+    assert presence.comes_on_demand() == (wanted == 'on-demand')

@@ -209,3 +209,19 @@ def test_the_help_of_a_script_does_not_show_a_webhook(monkeypatch, absl_flags):
     absl_flags.FLAGS(['launcher.py'])
     assert 'hush' not in absl_flags.FLAGS.get_help()
     assert settings.get('notify') == 'https://h/hush'
+
+
+def test_a_path_is_handed_on_as_an_absolute_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', '/home/ada')
+    for given, handed_on in [('shared', f'{tmp_path}/shared'), ('~/x', '/home/ada/x'), ('', '')]:
+        environ = {'XM_SHARED': given}
+        monkeypatch.setenv('XM_SHARED', given)
+        settings.export(environ)
+        assert environ['XM_SHARED'] == handed_on
+
+
+def test_a_text_that_is_no_choice_is_refused():
+    assert settings.SETTINGS['supervise'].parse('on-demand') == 'on-demand'
+    with pytest.raises(UsageError, match='--xm_supervise=never: expected always or on-demand'):
+        settings.take_flags(['--xm_supervise=never'])

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from xmanager.launch import tail as module
-from xmanager.launch.tail import LogTail, last_lines
+from xmanager.launch.tail import LogTail, last_lines, refresh
 
 
 class Log:
@@ -157,3 +157,9 @@ def test_the_last_lines_show_what_is_no_text_somehow(log):
 
 def test_a_log_that_is_not_there_has_no_last_lines(log):
     assert last_lines(log.path, 5) == []
+
+
+def test_a_log_that_is_no_file_or_is_gone_holds_nobody_up(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    refresh(tmp_path / 'pipe')
+    refresh(tmp_path / 'none')

@@ -21,5 +21,5 @@ def test_outside_of_a_job_there_are_none(monkeypatch, value):
 @pytest.mark.parametrize('value', ['{', '[]', '3', '{"a": 3}'])
 def test_what_was_changed_is_named(monkeypatch, value):
     monkeypatch.setenv('XM_JOB_ADDRESSES', value)
-    with pytest.raises(RuntimeError, match='XM_JOB_ADDRESSES=.* must be JSON'):
+    with pytest.raises(RuntimeError, match=r'XM_JOB_ADDRESSES=.* must be JSON'):
         track.addresses()

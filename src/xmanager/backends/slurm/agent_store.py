@@ -106,7 +106,7 @@ class _Store:
 
     def put(self, request: 'dict[str, Any]') -> 'tuple[dict[str, Any], bytes]':
         """Keeps contents that come whole, one after the other."""
-        data, start = zlib.decompress(self._wire.read()), 0
+        data, start = self._data(request), 0
         for digest, executable, size in request['files']:
             part = _Part(self._place(request['into'], digest, executable))
             part.add(data[start : start + size])
@@ -119,10 +119,14 @@ class _Store:
         digest, executable = request['digest'], request['executable']
         if request['first']:
             self._part = _Part(self._place(request['into'], digest, executable))
-        self._part.add(zlib.decompress(self._wire.read()))
+        self._part.add(self._data(request))
         if request['last']:
             self._keep(self._part, digest, executable)
         return {}, b''
+
+    def _data(self, request: 'dict[str, Any]') -> bytes:
+        data: bytes = self._wire.read()
+        return zlib.decompress(data) if request['packed'] else data
 
     def _keep(self, part: '_Part', digest: str, executable: bool) -> None:
         if not part.finish(digest, 0o555 if executable else 0o444):

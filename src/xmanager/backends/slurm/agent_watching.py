@@ -57,7 +57,7 @@ class _Watch:
         room = request['room']
         parts, contents = [], []
         for key, tail in self._tails.items():
-            for name, offset, data in tail.new():
+            for name, offset, data in _told(tail):
                 parts.append([key, name, offset, len(data)])
                 contents.append(data)
                 room -= len(data)
@@ -71,15 +71,26 @@ class _Watch:
         Of a folder in which more than `limit` bytes would have to travel only their number is told.
         """
         for key, folder, known, limit in request['folders']:
-            size = sum(found.st_size for _, found in _lacking(folder, known))
+            every = (found for _, found in _lacking(folder, known))
+            size = sum(found.st_size for found in every if isinstance(found, os.stat_result))
             if size > limit:
                 self._wire.send({'more': True, 'key': key, 'size': size})
                 continue
             for path, found in _lacking(folder, known):
-                self._send(key, folder, path, found)
+                try:
+                    self._send(key, folder, path, found)
+                except BrokenPipeError:
+                    raise
+                except OSError as error:
+                    if error.errno not in _GONE:
+                        self._wire.send(
+                            {'more': True, 'key': key, 'path': path, 'trouble': error.strerror}
+                        )
         return {}, b''
 
-    def _send(self, key: str, folder: str, path: str, found: os.stat_result) -> None:
+    def _send(self, key: str, folder: str, path: str, found: 'os.stat_result | OSError') -> None:
+        if isinstance(found, OSError):
+            raise found
         about = {'more': True, 'key': key, 'path': path, 'time': found.st_mtime_ns}
         about['mode'] = stat.S_IMODE(found.st_mode)
         if stat.S_ISLNK(found.st_mode):
@@ -88,7 +99,7 @@ class _Watch:
         if stat.S_ISDIR(found.st_mode):
             self._wire.send(dict(about, folder=True))
             return
-        with _passing_over_what_is_gone(), open(f'{folder}/{path}', 'rb') as file:
+        with open(f'{folder}/{path}', 'rb') as file:
             data = file.read(_BLOCK)
             while True:
                 following = file.read(_BLOCK) if len(data) == _BLOCK else b''
@@ -98,21 +109,40 @@ class _Watch:
                 data = following
 
 
-def _lacking(folder: str, known: 'dict[str, list[int]]') -> 'Iterator[tuple[str, os.stat_result]]':
+def _told(tail: '_Tail') -> 'Iterator[tuple[str, int, bytes]]':
+    """What is new in it; with offset -4 why that can't be read."""
+    try:
+        yield from tail.new()
+    except OSError as error:
+        if error.errno not in _GONE:
+            yield str(error), -4, b''
+
+
+def _lacking(
+    folder: str, known: 'dict[str, list[int]]'
+) -> 'Iterator[tuple[str, os.stat_result | OSError]]':
     """Folders, files and links below a folder, each after the one that holds it; nothing else can travel."""
     waiting = ['']
     while waiting:
         below = waiting.pop()
-        with _passing_over_what_is_gone(), os.scandir(f'{folder}/{below}') as entries:
-            for entry in entries:
+        try:
+            entries = sorted(os.scandir(f'{folder}/{below}'), key=lambda entry: entry.name)
+        except OSError as error:
+            if error.errno not in _GONE:
+                yield below or '.', error
+            continue
+        for entry in entries:
+            path = f'{below}{entry.name}'
+            try:
                 found = entry.stat(follow_symlinks=False)
-                path = f'{below}{entry.name}'
-                if stat.S_ISDIR(found.st_mode):
-                    waiting.append(f'{path}/')
-                elif not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
-                    continue
-                if known.get(path) != [found.st_size, found.st_mtime_ns]:
-                    yield path, found
+            except FileNotFoundError:
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                waiting.append(f'{path}/')
+            elif not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
+                continue
+            if known.get(path) != [found.st_size, found.st_mtime_ns]:
+                yield path, found
 
 
 class _Seen:

@@ -42,6 +42,7 @@ class SlurmBackend:
         self._preferences = Preferences.of(environ)
         self._clusters: dict[str, Cluster] = {}
         self._logins: dict[str, str] = {}  # By reference.
+        self._sound: set[str] = set()  # What was asked for, and can be had.
 
     @property
     def period(self) -> float:
@@ -55,9 +56,13 @@ class SlurmBackend:
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Raises ExecutorError if there is no such thing in Slurm, or in this cluster, or no Slurm here."""
+        asked = repr([(task.requirements, task.options) for task in tasks])
+        if asked in self._sound:  # As are most units of a sweep.
+            return
         options.check(tasks, self._preferences)
         cluster = self._cluster(_login_of(tasks))
         cluster.check(options.options_of_unit(tasks, self._preferences))
+        self._sound.add(asked)
 
     def capacity(self) -> Capacity | None:
         """None: Slurm has a queue of its own."""

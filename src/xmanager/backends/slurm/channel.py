@@ -110,28 +110,31 @@ class Channel:
         op: str,
         payload: Iterable[bytes] = (),
         *,
-        size: int | None = None,
         needs: str = '',
         timeout: float = 60.0,
         hear: Heard | None = None,
         once: bool = False,
         **words: Any,
     ) -> tuple[dict[str, Any], bytes]:
-        """The last answer to a request. `needs` names the program that knows `op`; `size` is the payload's.
+        """The last answer to a request. `needs` names the program that knows `op`.
 
         `timeout` is how long nothing may come or go. What was sent over a connection that had been lost since is sent
         again, unless it may be done `once` only. Raises UnreachableError, RefusedError.
         """
-        pieces = payload if size is not None else tuple(payload)
-        total = sum(map(len, pieces)) if isinstance(pieces, tuple) else size or 0
+        pieces = tuple(payload)
         with self._turn:
             was_open, has_told = self._is_open(), self._has_told
             try:
-                return self._exchange(op, pieces, total, needs, timeout, hear, words)
+                return self._exchange(op, pieces, needs, timeout, hear, words)
             except UnreachableError:
-                if once or has_told or not was_open or not isinstance(pieces, tuple):
+                if once or has_told or not was_open:
                     raise
-                return self._exchange(op, pieces, total, needs, timeout, hear, words)
+                return self._exchange(op, pieces, needs, timeout, hear, words)
+            except RefusedError:
+                raise
+            except BaseException:  # Of whoever hears, or a Ctrl-C: what is still to come would answer the next request.
+                self._give_up()
+                raise
             finally:
                 self._has_told = False
 
@@ -142,7 +145,7 @@ class Channel:
         with self._turn:
             self._ready(needs)
             self._has_told = True
-            self._send({'op': op, 'quiet': True, **words}, (payload,), len(payload), timeout)
+            self._send({'op': op, 'quiet': True, **words}, (payload,), timeout)
 
     def close(self) -> None:
         """Ends the agent, which finishes what it is doing."""
@@ -172,15 +175,14 @@ class Channel:
     def _exchange(
         self,
         op: str,
-        pieces: Iterable[bytes],
-        total: int,
+        pieces: tuple[bytes, ...],
         needs: str,
         timeout: float,
         hear: Heard | None,
         words: Mapping[str, Any],
     ) -> tuple[dict[str, Any], bytes]:
         self._ready(needs)
-        self._send({'op': op, **words}, pieces, total, timeout)
+        self._send({'op': op, **words}, pieces, timeout)
         return self._answer(timeout, hear)
 
     def _ready(self, needs: str) -> None:
@@ -190,9 +192,7 @@ class Channel:
                 raise self._lost()
             self._open()
         if needs and needs not in self._extended:
-            self._send(
-                {'op': 'extend', 'name': needs}, (_source(needs),), len(_source(needs)), 60.0
-            )
+            self._send({'op': 'extend', 'name': needs}, (_source(needs),), 60.0)
             self._answer(60.0, None)
             self._extended.add(needs)
 
@@ -231,24 +231,22 @@ class Channel:
         """Sends the agent, finds where it begins to speak, and asks where it is."""
         patience, nonce, agent = self._connection.patience, secrets.token_hex(16), _source('agent')
         self._write(b'%d\n' % len(agent) + agent, patience)
-        self._send({'nonce': nonce}, (), 0, patience)
+        self._send({'nonce': nonce}, (), patience)
         mark = f'\nxmanager-agent {nonce}\n'.encode()
         while mark not in self._buffer:
             if len(self._buffer) > _BANNER:
                 raise self._lost('its login shell prints without end')
             self._more(patience)
         del self._buffer[: self._buffer.index(mark) + len(mark)]
-        self._send({'op': 'hello', 'root': self._root}, (), 0, patience)
+        self._send({'op': 'hello', 'root': self._root}, (), patience)
         said, _ = self._answer(patience, None)
         self._place = Place(said['home'], said['root'], said['user'], said['host'])
 
     # Frames.
 
-    def _send(
-        self, header: Mapping[str, Any], pieces: Iterable[bytes], total: int, timeout: float
-    ) -> None:
+    def _send(self, header: Mapping[str, Any], pieces: tuple[bytes, ...], timeout: float) -> None:
         text = json.dumps(header).encode()
-        self._write(_HEAD.pack(len(text), total) + text, timeout)
+        self._write(_HEAD.pack(len(text), sum(map(len, pieces))) + text, timeout)
         for piece in pieces:
             self._write(piece, timeout)
 
@@ -309,19 +307,25 @@ class Channel:
 
     def _lost(self, reason: str = '') -> UnreachableError:
         """Gives the connection up, and says why."""
-        process, self._process = self._process, None
+        process = self._process
         login, code, greeted = self._connection.login, None, bool(self._extended or self._place)
         if process is not None:
             deadline = time.monotonic() + (0.0 if reason else _GOODBYE)
             while (code := process.poll()) is None and time.monotonic() < deadline:
                 time.sleep(0.01)
-            _kill(process)
-        said = self._last_words()
+        said = self._give_up()
         if reason:
             return UnreachableError(f'{login} cannot be used over SSH: {reason}.')
         if greeted and not said.strip():
             return UnreachableError(f'the connection to {login} was lost.')
         return UnreachableError(self._connection.explain(code, said))
+
+    def _give_up(self) -> str:
+        """Ends the connection at once; returns the last words of ssh."""
+        process, self._process = self._process, None
+        if process is not None:
+            _kill(process)
+        return self._last_words()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

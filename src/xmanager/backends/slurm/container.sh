@@ -91,18 +91,20 @@ explain() {
 
 guard() {
   mkfifo "$xm_scratch/alive" || fail "no pipe can be made in $xm_scratch on $xm_host."
+  # Only this shell can write into it: once it is dead there is nothing more to read.
+  exec 8<> "$xm_scratch/alive" 9< "$xm_scratch/alive"
   # A process of nobody's, as the container's own is: what ends all of a job at once then leaves both.
   (setsid sh -c '
     trap "" 1 2 3 10 12 14 15
-    read -r xm_word < "$3/alive"
-    [ "${xm_word:-}" = done ] && exit
+    read -r said
+    [ "${said:-}" = done ] && exit
     case $1 in
       podman) podman kill "$2"; podman rm --force "$2" ;;
       enroot) enroot remove --force "$2" ;;
     esac
     rm -rf "$3"
-  ' xm-guard "$xm_engine" "$xm_name" "$xm_scratch" > /dev/null 2>&1 < /dev/null &)
-  exec 8> "$xm_scratch/alive"
+  ' xm-guard "$xm_engine" "$xm_name" "$xm_scratch" > /dev/null 2>&1 <&9 8>&- 9>&- &)
+  exec 9>&-
   xm_guarded=yes
   [ -z "$xm_stopped" ] || finish 143
 }

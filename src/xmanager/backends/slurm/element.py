@@ -59,8 +59,11 @@ def read_end(data: bytes) -> End | None:
     lines = _lines(data)
     [(_, own), *sections] = list(_sections(lines))
     end = _end(own)
-    if end is None or not sections:
-        return end
+    if end is None:
+        return None
+    if end.exit_code == 0 and len(sections) < _replicas(own):
+        # srun says 0 of processes that were killed after it had stopped to wait for them; they leave no record.
+        end = attrs.evolve(end, exit_code=None, signal=int(signal.SIGKILL))
     replicas = [
         attrs.evolve(one, replica=number if len(sections) > 1 else None)
         for number, part in sections
@@ -111,6 +114,12 @@ def _end(lines: Sequence[str]) -> End | None:
                 user, system = _clocks(lines[number + 2 : number + 3])
                 return attrs.evolve(end, user_seconds=user, system_seconds=system)
     return end
+
+
+def _replicas(lines: Sequence[str]) -> int:
+    """How many processes srun was to start; 0 if there was no srun."""
+    told = [line.removeprefix('replicas ') for line in lines if line.startswith('replicas ')]
+    return int(told[0]) if told and told[0].isdecimal() else 0
 
 
 def _from_shell(code: int, refused: str) -> End:

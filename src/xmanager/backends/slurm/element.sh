@@ -47,6 +47,7 @@ xm_end() {
     echo times
     times
     if [ "$xm_mode" = component ]; then
+      echo "replicas $xm_replicas"
       for xm_part in "$xm_record".*; do
         [ ! -e "$xm_part" ] || { echo "replica ${xm_part##*.}" && cat -- "$xm_part" && rm -f -- "$xm_part"; }
       done
@@ -101,12 +102,13 @@ xm_ring() {
 }
 
 # What comes from scancel for a batch script comes to its process group only, in which the program is not. What is meant
-# for a step comes to all its processes, and srun passes on what it gets; only a warning may come to its shell alone.
+# for a step comes to all its processes, unless these are fenced, and srun passes on what it gets; only a warning may come
+# to its shell alone.
 xm_pass_on() {
   xm_woken=yes
   [ "$1" != "$xm_warn_signal" ] || xm_warned=yes
   case $xm_mode in
-  task) return 0 ;;
+  task) xm_is_fenced || return 0 ;;
   component) [ "$1" = "$xm_warn_signal" ] || return 0 ;;
   esac
   [ -z "$xm_program" ] || xm_send "$1"
@@ -122,10 +124,11 @@ xm_watch() {
   trap xm_ring VTALRM
 }
 
-# Whether Slurm keeps track of the job's processes by control groups. Then only the script's process group gets its TERM.
+# Whether Slurm keeps track of the job's processes by control groups. Then only what
+# Slurm itself started gets its TERM: the shell of a script, or of a process of srun.
 xm_is_fenced() {
   while read -r xm_line; do
-    case $xm_line in *"/job_$SLURM_JOB_ID/"*) return 0 ;; esac
+    case $xm_line in */job_[0-9]*/step_*) return 0 ;; esac
   done </proc/self/cgroup
   return 1
 }
@@ -134,9 +137,9 @@ xm_is_fenced() {
 # alone is from scancel for the batch script: then the rest is for us to do.
 xm_obey() {
   xm_asked=
-  [ "$xm_mode" = array ] || [ "$xm_mode" = alone ] || return 0
+  [ "$xm_mode" != component ] || return 0
   sleep 0.1
-  if [ $(($(date +%s) - ${xm_continued:-0})) -le 2 ]; then
+  if [ "$xm_mode" = task ] || [ $(($(date +%s) - ${xm_continued:-0})) -le 2 ]; then
     ! xm_is_fenced || xm_send TERM
     return 0
   fi
@@ -150,6 +153,7 @@ xm_obey() {
 # Waits for the process $1, through all signals, and sets xm_code.
 xm_await() {
   while :; do
+    [ -z "$xm_asked" ] || xm_obey
     xm_woken=
     wait "$1"
     xm_code=$?
@@ -162,7 +166,6 @@ xm_await() {
       esac
       break
     fi
-    [ -z "$xm_asked" ] || xm_obey
     [ -z "${BASH_VERSION-}" ] || xm_poll "$1"
   done
   # It ended when a signal came: what `wait` said was of the one or of the other. Asked again, it knows or says 127.
@@ -174,8 +177,8 @@ xm_await() {
 xm_poll() {
   xm_pause=0.02
   while kill -0 "$1"; do
-    sleep "$xm_pause"
     [ -z "$xm_asked" ] || xm_obey
+    sleep "$xm_pause"
     case $xm_pause in 0.02) xm_pause=0.1 ;; 0.1) xm_pause=0.5 ;; esac
   done
 }
@@ -300,6 +303,4 @@ else
   xm_become "$@" 2>&1 &
 fi
 xm_program=$!
-# It may have come before there was anybody to pass it on to.
-[ -z "$xm_terminated" ] || xm_pass_term
 xm_follow

@@ -11,11 +11,16 @@ for xm_try in 1 2 3; do
 done
 [ -e "$xm_batch/batch.json" ] || exit 97
 
-# The hosts $1, such as n[1-3]: in xm_hosts as n1,n2,n3, in xm_quoted as "n1", "n2", "n3".
+# The hosts $1, such as n[1-3]: in xm_hosts as n1,n2,n3; how they are reached, which Slurm may have been told to be
+# something else than their names, in xm_quoted as "n1", "n2", "n3".
 xm_expand() {
   xm_hosts= xm_quoted=
-  for xm_host in $(scontrol show hostnames "$1" || echo "$1"); do
+  xm_names=$(scontrol show hostnames "$1" || echo "$1")
+  for xm_host in $xm_names; do
     xm_hosts=$xm_hosts${xm_hosts:+,}$xm_host
+  done
+  xm_addresses=$(scontrol --oneliner show node "$1" | sed -n 's/.* NodeAddr=\([^ ]*\) .*/\1/p')
+  for xm_host in ${xm_addresses:-$xm_names}; do
     xm_quoted=$xm_quoted${xm_quoted:+, }\"$xm_host\"
   done
 }
@@ -41,7 +46,8 @@ xm_started=
 for xm_signal in HUP INT QUIT USR1 USR2 ALRM; do
   trap "kill -s $xm_signal \$xm_started" "$xm_signal"
 done
-trap : TERM
+# With control groups Slurm sends it to this shell alone. The components note it; srun is told by Slurm.
+trap 'kill -s TERM $xm_started' TERM
 xm_number=0
 while [ "$xm_number" -lt "$xm_components" ]; do
   eval "xm_hosts=\$xm_hosts_$xm_number"

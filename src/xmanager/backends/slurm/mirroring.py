@@ -24,7 +24,7 @@ _GROUP: Final = 100  # Units whose results are fetched in one round trip.
 _LOG: Final = 'output.log'
 _NOTE: Final = 'mirror.json'
 # In place of an offset, as `agent_watching` says them.
-_PUT_ASIDE, _BEGINS, _IS_WHOLE = -1, -2, -3
+_PUT_ASIDE, _BEGINS, _IS_WHOLE, _TROUBLE = -1, -2, -3, -4
 
 logger = logging.getLogger('xmanager')
 
@@ -178,6 +178,8 @@ class _Logs:
             beside = self._folder / f'.{_NOTE}'
             beside.write_text(json.dumps({'inode': int(name)}))
             os.replace(beside, self._folder / _NOTE)
+        elif offset == _TROUBLE:
+            logger.warning('a log can not be fetched: %s', name)
         elif offset == _IS_WHOLE:
             os.replace(self._folder / f'.{_checked(name)}', self._folder / name)
         else:

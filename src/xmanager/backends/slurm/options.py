@@ -53,11 +53,17 @@ def options_of_unit(
     """
     preferences = preferences or Preferences()
     together = (*_time(tasks), _requeue(tasks))
-    return tuple((*_of_task(task, preferences, importance, together),) for task in tasks)
+    # Slurm refuses a heterogeneous job that says both --mem and --mem-per-cpu.
+    by_cpu = any(task.requirements.get(_RAM) and _of_node(task.options) is None for task in tasks)
+    return tuple((*_of_task(task, preferences, importance, by_cpu, together),) for task in tasks)
 
 
 def _of_task(
-    task: Task, preferences: Preferences, importance: int, together: Sequence[str]
+    task: Task,
+    preferences: Preferences,
+    importance: int,
+    by_cpu: bool,
+    together: Sequence[str],
 ) -> list[str]:
     _check_requirements(task)
     options = task.options
@@ -66,7 +72,7 @@ def _of_task(
     ours += [
         *_priority(options, preferences, importance, extra),
         *_layout(options),
-        *_cpus_and_memory(task),
+        *_cpus_and_memory(task, by_cpu=by_cpu),
         *_gpus(task, preferences, extra),
         *together,
     ]
@@ -98,24 +104,24 @@ def _layout(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _cpus_and_memory(task: Task) -> list[str]:
+def _cpus_and_memory(task: Task, *, by_cpu: bool) -> list[str]:
     needs, options = task.requirements, task.options
     words = []
     cpus = _ceil(needs.get(_CPU, 0))
     if cpus:
         words.append(f'--cpus-per-task={cpus}')
     if needs.get(_RAM):  # None at all would mean all that a node has.
-        of_node = _copies_of_node(options)
-        if of_node is None:
+        of_node = _of_node(options)
+        if by_cpu or of_node is None:
             words.append(f'--mem-per-cpu={_mib(needs[_RAM] / max(1, cpus))}M')
         else:
             words.append(f'--mem={_mib(needs[_RAM] * of_node)}M')
     if needs.get(_DISK):
-        words.append(f'--tmp={_mib(needs[_DISK] * (_copies_of_node(options) or 1))}M')
+        words.append(f'--tmp={_mib(needs[_DISK] * (_of_node(options) or 1))}M')
     return words
 
 
-def _copies_of_node(options: Mapping[str, Any]) -> int | None:
+def _of_node(options: Mapping[str, Any]) -> int | None:
     """How many copies run on each node; None if that is up to Slurm."""
     copies = _copies(options)
     if copies in (1, options.get('nodes')):

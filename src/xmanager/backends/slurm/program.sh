@@ -102,7 +102,7 @@ xm_exec() {
     set -- "$xm_env" "$@"
   fi
   # POSIX shells start what they don't wait for with INT and QUIT ignored, and only bash takes it back itself.
-  if [ -z "${BASH_VERSION-}" ] && "$xm_env" --default-signal=INT,QUIT "$xm_setsid" -V; then
+  if [ -z "${BASH_VERSION-}" ] && "$xm_env" --default-signal=INT,QUIT --version; then
     set -- "$xm_env" --default-signal=INT,QUIT "$@"
   fi >/dev/null 2>&1
   exec "$@"

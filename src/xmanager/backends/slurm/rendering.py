@@ -29,7 +29,7 @@ def render(
     return Request(
         unit=unit,
         options=options_of_unit(tasks, preferences, unit.importance),
-        steps=tuple(_step(unit, task, f'{folder}/{task.name}', site, settings) for task in tasks),
+        steps=tuple(_step(unit, task, f'{folder}/{task.name}', settings) for task in tasks),
         parallelism=tasks[0].options.get('array_parallelism'),
     )
 
@@ -43,7 +43,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _step(unit: Unit, task: Task, folder: str, site: Site, settings: Mapping[str, str]) -> Step:
+def _step(unit: Unit, task: Task, folder: str, settings: Mapping[str, str]) -> Step:
     options = task.options
     marks = {
         'XM_EXPERIMENT_ID': str(unit.experiment_id),
@@ -61,7 +61,7 @@ def _step(unit: Unit, task: Task, folder: str, site: Site, settings: Mapping[str
         from xmanager.backends.slurm import containers
 
         names = [*marks, *_OF_THE_NODE, *task.secrets]
-        argv = _contained(unit, task, folder, site, settings, names)
+        argv = _contained(unit, task, folder, settings, names)
         env, cwd, container = dict(containers.environment(task.env)), folder, {}
     grace = options.get('grace')
     return Step(
@@ -79,7 +79,7 @@ def _step(unit: Unit, task: Task, folder: str, site: Site, settings: Mapping[str
         replicas=options.get('replicas') or 1,
         secrets=task.secrets,
         prepended=task.executable.get('prepended', {}),
-        kept=_kept(task, site),
+        kept=_kept(task),
         container=container,
     )
 
@@ -88,26 +88,24 @@ def _contained(
     unit: Unit,
     task: Task,
     folder: str,
-    site: Site,
     settings: Mapping[str, str],
     names: Iterable[str],
 ) -> tuple[str, ...]:
     from xmanager.backends.slurm import containers
 
-    layout = task.executable.get('layout', '')
     return containers.words(
         task,
         name=f'{unit.key}.{task.name}',
         folder=folder,
-        layout=site.place(layout) if layout else '',
+        layout=task.executable.get('layout', ''),
         names=names,
         settings=settings,
     )
 
 
-def _kept(task: Task, site: Site) -> Kept | None:
+def _kept(task: Task) -> Kept | None:
     facts = task.executable
     copy = facts.get('copy', '')
     if facts.get('kind') != 'binary' or not copy or task.argv[:1] != (facts['path'],):
         return None
-    return Kept(site.place(copy), facts['bytes'], int(facts['modified']))
+    return Kept(copy, facts['bytes'], int(facts['modified']))

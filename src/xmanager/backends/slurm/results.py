@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -14,6 +15,7 @@ from xmanager.backends.slurm.channel import Channel
 _AGENT: Final = 'agent_watching'
 _PATIENCE: Final = 300.0  # Seconds in which a slow file system tells how large a folder is.
 _OUT: Final = 'out'
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Results:
@@ -37,8 +39,10 @@ class Results:
             if 'size' in said:
                 where = f'{self._channel.login}:{places[Path(said["key"])]}/{_OUT}'
                 receiver.tell_of_rest(where, said['size'], self._limit)
+            elif 'trouble' in said:
+                receiver.skip(said['path'], said['trouble'])
             else:
-                receiver.take(said, data)
+                receiver.receive(said, data)
 
         self._channel.ask(
             'results', needs=_AGENT, timeout=_PATIENCE, hear=hear, folders=asked, once=True
@@ -52,6 +56,34 @@ class _Receiver:
         self._folder = folder
         self._out = folder / _OUT
         self._file: IO[bytes] | None = None
+        self._beside: Path | None = None
+        self._skipped = ''
+
+    def receive(self, said: dict[str, Any], data: bytes) -> None:
+        """As `take`; what can't be written here is told in the log. Raises OSError if the disk is full."""
+        if said['path'] == self._skipped:
+            return
+        try:
+            self.take(said, data)
+        except OSError as error:
+            if error.errno in _FULL:
+                self._close()
+                raise
+            self.skip(said['path'], error.strerror or str(error))
+
+    def skip(self, path: str, trouble: str) -> None:
+        """Says in the log, where the user looks, that a result can't be had."""
+        self._skipped = path
+        self._close()
+        self._tell(f'the result {path!r} could not be fetched: {trouble}')
+
+    def _close(self) -> None:
+        """Removes what is here of a file that is not whole."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._beside is not None:
+            self._beside.unlink(missing_ok=True)
 
     def take(self, said: dict[str, Any], data: bytes) -> None:
         """A folder, a link, or a piece of a file, which has its name when it is whole."""
@@ -59,7 +91,7 @@ class _Receiver:
         if said.get('folder'):
             place.mkdir(exist_ok=True)
             return
-        beside = place.with_name(f'.{place.name[:100]}.xm-part')
+        self._beside = beside = place.with_name(f'.{place.name[:100]}.xm-part')
         if 'link' in said:
             beside.unlink(missing_ok=True)
             os.symlink(said['link'], beside)
@@ -90,13 +122,16 @@ class _Receiver:
         return place
 
     def tell_of_rest(self, where: str, size: int, limit: int) -> None:
-        """Says in the log, where the user looks, what is not here."""
+        """Says in the log what is not here."""
+        self._tell(
+            f'the results stay at {where}: {_megabytes(size)} are more than XM_SLURM_FETCH_MAX '
+            f'({_megabytes(limit)}). Fetch them by: '
+            f'rsync -a {shlex.quote(where + "/")} {shlex.quote(str(self._out))}'
+        )
+
+    def _tell(self, sentence: str) -> None:
         with open(self._folder / 'output.log', 'ab') as log:
-            log.write(
-                f'xmanager: the results stay at {where}: {_megabytes(size)} are more than '
-                f'XM_SLURM_FETCH_MAX ({_megabytes(limit)}). Fetch them by: '
-                f'rsync -a {shlex.quote(where + "/")} {shlex.quote(str(self._out))}\n'.encode()
-            )
+            log.write(f'xmanager: {sentence}\n'.encode(errors='backslashreplace'))
 
 
 def _known(out: Path) -> dict[str, list[int]]:

@@ -14,6 +14,7 @@ from xmanager.backend import Deferred, Rejected, Task, Unit
 from xmanager.backends.slurm.channel import Channel, Place, RefusedError
 from xmanager.backends.slurm.connection import Connection
 from xmanager.backends.slurm.copying import Copier
+from xmanager.backends.slurm.known_place import KnownPlace
 from xmanager.backends.slurm.mirroring import Mirror
 from xmanager.backends.slurm.site import Answer, Looking, NoProgramError, Records, Running
 from xmanager.backends.slurm.translation import Need, StaysHereError, Translation, home_of
@@ -40,28 +41,39 @@ class SshSite:
 
     def __init__(self, login: str, environ: Mapping[str, str], home: Path) -> None:
         self._connection = Connection(login, environ)
-        self._root = environ.get('XM_SLURM_ROOT', '')
         self._python = _python(environ)
+        self._limit = size_setting(environ, 'slurm_fetch_max', _GIB)
         self._home = str(home.absolute())
-        self._front = self._channel()
-        self._looks = self._channel()
-        self._copier = Copier(self._channel)
-        limit = size_setting(environ, 'slurm_fetch_max', _GIB)
-        self._mirror = Mirror(self._channel(), self.folder, limit)
+        self._known = KnownPlace(login, environ.get('XM_SLURM_ROOT', ''), Path(self._home))
         self._home_id = ''
         self._folders: set[str] = set()
-        self._where: Place | None = None
         self._translation = lru_cache(maxsize=64)(self._make_translation)
+        self._begin()
 
-    def _channel(self) -> Channel:
-        return Channel(self._connection, self._root)
+    def _begin(self) -> None:
+        self._front, self._looks = self._channel(), self._channel()
+        self._copier = Copier(self._channel)
+        self._mirror = Mirror(self._channel(), self.folder, self._limit)
+        self._background: list[_Background[Any]] = []
+
+    def _channel(self, lock: int | None = None) -> Channel:
+        return Channel(self._connection, self._known.root, lock=lock)
 
     @property
     def _place(self) -> Place:
-        if self._where is None:
-            with _in_words(self._connection.login):
-                self._where = self._front.place
-        return self._where
+        """Where we are there: asked once for all processes of this home, so that it is known without a connection.
+
+        Raises NoProgramError if it was never asked, and can't be now: then no unit can have been submitted there.
+        """
+        place = self._known.place
+        if place is None:
+            try:
+                with _in_words(self._connection.login):
+                    place = self._front.place
+            except UnreachableError as error:
+                raise NoProgramError(str(error)) from error
+            self._known.remember(place)
+        return place
 
     # Commands.
 
@@ -78,7 +90,7 @@ class SshSite:
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Running:
         """As `Site.start`."""
-        return _Background(lambda: self.run(argv, env=env, timeout=_BACKGROUND))
+        return self._behind(lambda: self.run(argv, env=env, timeout=_BACKGROUND))
 
     def submit(
         self,
@@ -102,24 +114,24 @@ class SshSite:
         timeout: float,
         lock: int | None,
     ) -> Answer:
+        login, place = self._connection.login, self._place
         words: dict[str, Any] = {
             'files': files,
             'argv': list(argv),
             'env': dict(env or {}),
             'limit': timeout,
         }
-        channel = self._front
-        if lock is not None:
-            channel = Channel(self._connection, self._root, lock=lock)
-        with _in_words(self._connection.login):
+        channel = self._front if lock is None else self._channel(lock)
+        with _in_words(login):
             try:
                 said, output = channel.ask(op, payload, once=True, timeout=timeout + 30.0, **words)
             finally:
                 if lock is not None:
                     channel.close()
-        login = self._connection.login
         if 'missing' in said:
-            raise NoProgramError(f'{said["missing"]} is not on PATH of {login} ({said["path"]}).')
+            raise NoProgramError(
+                f'{said["missing"]} is not on PATH of {login} for {place.user} ({said["path"]}).'
+            )
         if 'late' in said:
             raise UnreachableError(f'{argv[0]} gave no answer in {timeout:g} s on {login}.')
         out, err = output[: said['out']], output[said['out'] :]
@@ -157,7 +169,7 @@ class SshSite:
 
     def look(self, folders: Sequence[str]) -> Looking:
         """As `Site.look`, by a connection of its own."""
-        return _Background(lambda: self._look(folders))
+        return self._behind(lambda: self._look(folders))
 
     def _look(self, folders: Sequence[str]) -> Records:
         with _in_words(self._connection.login):
@@ -252,11 +264,20 @@ class SshSite:
         return self._mirror.want(live, ended)
 
     def close(self) -> None:
-        """Ends its agents; the connection itself stays for a while, for whoever comes next."""
+        """Ends its agents; the connection itself stays for a while, for whoever comes next. It may be used again."""
         self._copier.close()
         self._mirror.close()
         self._looks.close()
         self._front.close()
+        for one in self._background:
+            one.wait()
+        self._begin()
+
+    def _behind(self, work: Callable[[], T]) -> _Background[T]:
+        self._background = [one for one in self._background if one.is_running]
+        made = _Background(work)
+        self._background.append(made)
+        return made
 
 
 class _Background(Generic[T]):
@@ -271,7 +292,7 @@ class _Background(Generic[T]):
 
     def poll(self) -> T | None:
         """None while it lasts; raises what it raised."""
-        if self._thread.is_alive():
+        if self.is_running:
             return None
         if self._error is not None:
             raise self._error
@@ -279,6 +300,13 @@ class _Background(Generic[T]):
 
     def cancel(self) -> None:
         """Nobody wants it any more; it ends by itself."""
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self) -> None:
+        self._thread.join()
 
     def _run(self) -> None:
         try:

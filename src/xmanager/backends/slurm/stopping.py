@@ -15,20 +15,31 @@ from xmanager.backends.slurm.site import Running, Site
 from xmanager.errors import UnreachableError
 
 _AGAIN = 5.0  # Seconds until what has not ended is told again, or Slurm is asked again.
+_MOMENT = 1.0  # Seconds from the beginning of a job until all of it has begun.
 _LAST_WORDS = 1.0
 _MOST = 500  # Names on one command line.
 
 
 @attrs.define(eq=False)
 class Stop:
-    """The end that was asked of one unit. `told_at` is when it was last told, on the clock that counts seconds."""
+    """The end that was asked of one unit.
+
+    `told_at` is when it was last told, `begun_at` when it was seen to have begun, on the clock that counts seconds.
+    """
 
     job: int
     element: int | None
     is_alone: bool
     kill_at: float
     told_at: float
+    begun_at: float | None = None
     is_killing: bool = False
+
+    @property
+    def was_missed(self) -> bool:
+        """Whether it began when it had been told to end already; steps are started a moment after their job."""
+        moment = 0.0 if self.is_alone else _MOMENT
+        return self.begun_at is not None and self.begun_at > self.told_at - moment
 
 
 class Stops:
@@ -47,22 +58,27 @@ class Stops:
         """Whether there is something to tell to Slurm."""
         return self._running is not None or bool(self._todo or self._finished)
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether Slurm is being told now."""
+        return self._running is not None
+
     def begin(self, stops: Sequence[Stop]) -> None:
         """Takes out of the queue what has not begun, and sends TERM to what has."""
         self._say(commands.cancel_pending, stops)
-        self._say(_term, [stop for stop in stops if stop.is_alone])
-        self._say(_term_steps, [stop for stop in stops if not stop.is_alone])
-        self.advance([], set())
+        self._terminate(stops)
+        self.advance([])
 
-    def advance(self, stops: Iterable[Stop], begun: set[Stop]) -> None:
-        """Goes on with what is due. `stops` are those of units that have not ended, `begun` those seen to run."""
+    def advance(self, stops: Iterable[Stop]) -> None:
+        """Goes on with what is due. `stops` are those of units that have not ended."""
         now = self._clock()
-        due = [stop for stop in stops if now >= self._due(stop, stop in begun)]
+        due = [stop for stop in stops if now >= _due(stop)]
         if due:
-            kill = [stop for stop in due if now >= stop.kill_at]
-            self._say(_kill, kill)
+            missed = [stop for stop in due if now < stop.kill_at and stop.was_missed]
+            self._terminate(missed)
+            self._say(_kill, [stop for stop in due if now >= stop.kill_at])
             # A plain cancel is for what was neither waiting nor running when it was told, but in between.
-            self._say(commands.cancel, due)
+            self._say(commands.cancel, [stop for stop in due if stop not in missed])
             for stop in due:
                 stop.told_at = now
                 stop.is_killing = stop.is_killing or now >= stop.kill_at
@@ -74,11 +90,11 @@ class Stops:
         """It has ended, as its record says. Were it preempted meanwhile, Slurm would begin it once more."""
         self._finished.append(stop)
 
-    def due_in(self, stops: Iterable[Stop], begun: set[Stop]) -> float:
+    def due_in(self, stops: Iterable[Stop]) -> float:
         """Seconds until `advance` has something to do."""
         if self.is_busy:
             return 0.0
-        due = min((self._due(stop, stop in begun) for stop in stops), default=math.inf)
+        due = min((_due(stop) for stop in stops), default=math.inf)
         return due - self._clock()
 
     def close(self) -> None:
@@ -92,10 +108,9 @@ class Stops:
         self._running = None
         self._todo.clear()
 
-    def _due(self, stop: Stop, has_begun: bool) -> float:
-        if stop.is_killing:
-            return stop.told_at + _AGAIN
-        return stop.kill_at if has_begun else min(stop.kill_at, stop.told_at + _AGAIN)
+    def _terminate(self, stops: Sequence[Stop]) -> None:
+        self._say(_term, [stop for stop in stops if stop.is_alone])
+        self._say(_term_steps, [stop for stop in stops if not stop.is_alone])
 
     def _say(self, command: Callable[[Sequence[str]], list[str]], stops: Sequence[Stop]) -> None:
         names = _names(stops)
@@ -122,6 +137,15 @@ class Stops:
         ):  # Slurm being down is told of by whoever asks it how the units fare.
             self._running = None
             self._free_at = now + _AGAIN
+
+
+def _due(stop: Stop) -> float:
+    """When it is to be told again."""
+    if stop.is_killing:
+        return stop.told_at + _AGAIN
+    if stop.begun_at is None:
+        return min(stop.kill_at, stop.told_at + _AGAIN)
+    return min(stop.kill_at, stop.begun_at + _MOMENT) if stop.was_missed else stop.kill_at
 
 
 def _names(stops: Sequence[Stop]) -> list[str]:

@@ -29,6 +29,7 @@ _STORE: Final = 'agent_store'
 _ENVIRONMENTS: Final = 'agent_environments'
 _PIECE: Final = 1 << 20
 _BASES: Final = 20  # Snapshots of which one is likely to be there, and much like the new one.
+_SAMPLE: Final = 1 << 14
 _LEVEL: Final = 1  # Of compression: the fastest.
 _PATIENCE: Final = 120.0  # Seconds in which a slow file system says something.
 
@@ -123,14 +124,15 @@ class Syncer:
             (one.digest, one.executable, len(content))
             for one, content in zip(group, data, strict=True)
         ]
-        packed = zlib.compress(b''.join(data), _LEVEL)
-        self._channel.tell('put', packed, needs=_STORE, into=into, files=files)
+        packed, is_packed = _packed(b''.join(data))
+        self._channel.tell('put', packed, needs=_STORE, into=into, files=files, packed=is_packed)
 
     def _send_in_pieces(self, into: str, one: Content, done: int, total: int) -> None:
         with one.open() as file:
             for start in range(0, one.size, _PIECE):
-                packed = zlib.compress(file.read(_PIECE), _LEVEL)
+                packed, is_packed = _packed(file.read(_PIECE))
                 where = {'first': start == 0, 'last': start + _PIECE >= one.size}
+                where['packed'] = is_packed
                 what: dict[str, Any] = {
                     'into': into,
                     'digest': one.digest,
@@ -272,6 +274,14 @@ def _blob(layout: Path, digest: str) -> Path:
 
 def _opened(path: Path) -> IO[bytes]:
     return path.open('rb')
+
+
+def _packed(data: bytes) -> tuple[bytes, bool]:
+    """The data compressed, and whether it is: what gains nothing travels as it is."""
+    sample = data[:_SAMPLE]
+    if len(zlib.compress(sample, _LEVEL)) > 0.9 * len(sample):
+        return data, False
+    return zlib.compress(data, _LEVEL), True
 
 
 def _megabytes(size: int) -> str:

@@ -111,6 +111,11 @@ class UnitWatch:
     def has_begun(self) -> bool:
         return any(task.begun for task in self.tasks.values())
 
+    @property
+    def begun_at(self) -> float | None:
+        """When a record of a beginning was last seen."""
+        return max((t.recorded_at for t in self.tasks.values() if t.begun), default=None)
+
     def judge(self, now: float, *, tells_who: bool) -> dict[str, TaskObservation]:
         """How its tasks fare by what is known."""
         for task in self.tasks.values():

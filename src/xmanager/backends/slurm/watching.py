@@ -55,7 +55,6 @@ class Watch:
         self._look_at = 0.0
         self._looked_at = 0.0
         self._looked: set[str] = set()  # Folders whose records were told of.
-        self._begun: set[Stop] = set()
 
     # --- the verbs
 
@@ -66,17 +65,22 @@ class Watch:
             return _SHORTEST
         if not self._live:
             return _IDLE
-        is_awaited = self._questions.is_waiting or self._stopping
-        due = self._stops.due_in(self._stopping.values(), self._begun)
+        is_awaited = self.is_asking or self._stopping
+        due = self._stops.due_in(self._stopping.values())
         return min(max(due, _SHORTEST), _WAITING if is_awaited else _USUAL)
 
     @property
     def is_busy(self) -> bool:
         return self._stops.is_busy
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a command of Slurm's runs, whose answer tells more."""
+        return self._questions.is_waiting or self._stops.is_telling
+
     def add(self, refs: Mapping[str, Unit]) -> None:
         """Begins to watch these; the known ones go on."""
-        fresh = refs.keys() - self._units.keys()
+        fresh = [ref for ref in refs if ref not in self._units]
         for ref in fresh:
             watch = self._units[ref] = self._live[ref] = self._watch(ref, refs[ref])
             self._told[ref] = {name: TaskObservation('waiting') for name in watch.tasks}
@@ -84,7 +88,7 @@ class Watch:
             self._batches[watch.folder, watch.job] += 1
             self._by_place[watch.folder, watch.element or 0] = ref
         if fresh:
-            self._unsettled |= fresh
+            self._unsettled.update(fresh)
             self._read_again(ref for ref in fresh if self._units[ref].folder in self._looked)
             self._look_at = 0.0
             self._questions.hasten()
@@ -103,9 +107,9 @@ class Watch:
         if word is not None:
             changed |= self._hear(word)
         self._judge(changed | self._unsettled)
-        self._stops.advance(self._stopping.values(), self._begun)
+        self._stops.advance(self._stopping.values())
         self._tell_ends()
-        if refs.keys() == self._told.keys():
+        if [*refs] == [*self._told]:
             return dict(self._told)
         return {ref: self._told[ref] for ref in refs}
 
@@ -122,8 +126,8 @@ class Watch:
             if watch.stop is not None:
                 watch.stop.kill_at = min(watch.stop.kill_at, kill_at)
                 continue
-            is_alone = len(watch.tasks) == 1
-            watch.stop = Stop(watch.job, watch.element, is_alone, kill_at, now)
+            is_alone = len(watch.tasks) == 1 and not _is_replicated(watch.unit)
+            watch.stop = Stop(watch.job, watch.element, is_alone, kill_at, now, watch.begun_at)
             self._stopping[ref] = watch.stop
             fresh.append(watch.stop)
         if fresh:
@@ -257,10 +261,10 @@ class Watch:
             if watch is None:
                 continue
             seen = watch.judge(now, tells_who=self._questions.tells_who)
-            if watch.stop is not None and watch.has_begun:
-                self._begun.add(watch.stop)
+            if watch.stop is not None and watch.stop.begun_at is None and watch.has_begun:
+                watch.stop.begun_at = now
             if watch.is_over:
-                if watch.stop is not None:
+                if watch.stop is not None and watch.has_begun:
                     self._stops.finish(watch.stop)
                 self._ended[ref] = seen
                 self._let_go(ref)
@@ -276,9 +280,7 @@ class Watch:
         """Its end is known."""
         watch = self._live.pop(ref, None)
         self._unsettled.discard(ref)
-        stop = self._stopping.pop(ref, None)
-        if stop is not None:
-            self._begun.discard(stop)
+        self._stopping.pop(ref, None)
         if watch is None:
             return
         del self._live_units[ref]
@@ -294,6 +296,11 @@ class Watch:
         for ref in self._site.mirror(self._live_units, ended):
             if ref in self._ended:
                 self._told[ref] = self._ended.pop(ref)
+
+
+def _is_replicated(unit: Unit) -> bool:
+    """Then srun starts it, which would kill all copies if it were sent TERM itself."""
+    return any((task.options.get('replicas') or 1) > 1 for task in unit.tasks)
 
 
 def _grace(unit: Unit) -> float:

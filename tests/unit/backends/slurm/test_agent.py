@@ -117,7 +117,13 @@ def test_what_goes_wrong_quietly_is_told_with_the_next_answer(tmp_path):
     agent_here.root = str(tmp_path)
     wrong = frame(
         zlib.compress(b'other'),
-        **{'op': 'put', 'quiet': True, 'into': 'snapshots', 'files': [['ab' * 32, False, 5]]},
+        **{
+            'op': 'put',
+            'quiet': True,
+            'into': 'snapshots',
+            'packed': True,
+            'files': [['ab' * 32, False, 5]],
+        },
     )
     agent_here.wire = agent.Wire(
         io.BytesIO(extend('agent_store') + wrong + frame(op='list', folders=[])), sink := Sink()
@@ -211,7 +217,7 @@ def test_a_tree_that_somebody_has_written_into_is_replaced(tmp_path):
     assert store.tree({'digest': name})[0] == {'lacking': [1]}
     store._wire = agent.Wire(io.BytesIO(frame(zlib.compress(b'x = 1\n'))), Sink())
     store._wire.receive()
-    store.put({'into': 'snapshots', 'files': [[digest, False, 6]]})
+    store.put({'into': 'snapshots', 'packed': True, 'files': [[digest, False, 6]]})
     path = Path(store.tree({'digest': name})[0]['path'])
     assert (path / 'a.py').stat().st_nlink == 2
     path.chmod(0o755)

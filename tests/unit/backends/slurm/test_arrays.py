@@ -2,8 +2,10 @@
 
 import itertools
 import json
+from typing import Any
 
 from tests.unit.backends.slurm.steps import a_request, a_step
+
 from xmanager.backends.slurm.arrays import Bounds, batches
 from xmanager.backends.slurm.batch import read_manifest
 
@@ -77,7 +79,7 @@ def test_an_array_is_throttled_as_was_asked():
 
 
 def test_units_that_ask_for_different_things_are_apart():
-    differences = [
+    differences: list[dict[str, Any]] = [
         {},
         {'options': ('--mem=1M',)},
         {'parallelism': 3},

@@ -97,3 +97,10 @@ def test_a_timeout_of_one_replica_is_one_of_the_job():
     end = read_end(text.encode())
     assert end is not None
     assert (end.signal, end.timed_out, end.terminated, end.replica) == (15, True, False, 1)
+
+
+def test_replicas_that_left_no_record_were_killed_whatever_srun_says():
+    text = 'exited 0\nat 5\nterminated\ntimes\nreplicas 2\n' + section(0, 0, 1)
+    end = read_end(text.encode())
+    assert end is not None
+    assert (end.exit_code, end.signal, end.terminated) == (None, 9, True)

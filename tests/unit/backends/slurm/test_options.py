@@ -257,3 +257,12 @@ def test_a_group_cannot_be_throttled_as_an_array():
     with pytest.raises(ExecutorError, match=r'array_parallelism=2\) \(job eval\)'):
         check([task(), task(array_parallelism=2, name='eval')])
     check([task(array_parallelism=2)])
+
+
+def test_the_components_of_a_group_say_their_memory_alike():
+    actor = task({'cpu': 2, 'ram': xm.GiB, 'replicas': 2}, name='actor')
+    learner = task({'cpu': 4, 'ram': xm.GiB}, name='learner')
+    ours, theirs = options_of_unit([learner, actor])
+    assert '--mem-per-cpu=256M' in ours
+    assert '--mem-per-cpu=512M' in theirs
+    assert not any(word.startswith('--mem=') for word in (*ours, *theirs))

@@ -109,7 +109,7 @@ def test_a_command_that_gives_no_answer_is_out_of_reach(site):
 
 
 def test_a_missing_command_is_named(site):
-    with pytest.raises(NoProgramError, match='no-sbatch is not on PATH of me@there'):
+    with pytest.raises(NoProgramError, match='no-sbatch is not on PATH of me@there for '):
         site.run(['no-sbatch'])
 
 
@@ -303,6 +303,101 @@ def test_large_results_stay_there_and_the_log_says_where(login, tmp_path):
     here = one.task_folder(one.tasks[0])
     assert f'the results stay at me@there:{there}/out' in (here / 'output.log').read_text()
     assert not (here / 'out' / 'model').exists()
+
+
+def test_results_that_can_not_be_read_are_named_and_those_of_others_come(site, tmp_path):
+    one, other = (unit(tmp_path / 'home', task(), label=label) for label in '12')
+    for each in (one, other):
+        (Path(site.folder(each)) / 'train').mkdir(parents=True)
+    there = Path(site.folder(one)) / 'train' / 'out'
+    there.symlink_to('out')  # It leads nowhere.
+    (Path(site.folder(other)) / 'train' / 'out').mkdir()
+    (Path(site.folder(other)) / 'train' / 'out' / 'x').write_text('x')
+    both = {'4@b': one, '5@b': other}
+    wait_for(lambda: site.mirror({}, both) == {'4@b', '5@b'})
+    log = (one.task_folder(one.tasks[0]) / 'output.log').read_text()
+    assert "the result '.' could not be fetched: Too many levels of symbolic links" in log
+    assert (other.task_folder(other.tasks[0]) / 'out' / 'x').exists()
+
+
+def test_a_result_for_which_there_is_no_place_here_is_named_and_the_others_come(
+    site, login, tmp_path
+):
+    one = unit(tmp_path / 'home', task())
+    there = Path(site.folder(one)) / 'train'
+    (there / 'out').mkdir(parents=True)
+    for name in ('a', 'b', 'c'):
+        (there / 'out' / name).write_text(name)
+    here = one.task_folder(one.tasks[0])
+    (here / 'out' / 'b' / 'inner').mkdir(parents=True)
+    wait_for(lambda: site.mirror({}, {'4@b': one}))
+    assert "the result 'b' could not be fetched" in (here / 'output.log').read_text()
+    assert sorted(path.name for path in (here / 'out').iterdir()) == ['a', 'b', 'c']
+
+
+def test_a_failure_here_while_answers_come_does_not_mix_up_the_next_ones(login):
+    from xmanager.backends.slurm.channel import Channel
+
+    many = login.home / 'many'
+    many.mkdir()
+    for number in range(100):
+        (many / str(number)).write_text('x')
+
+    def hear(said, data):
+        raise KeyboardInterrupt
+
+    with Channel(Connection('me@there', login.environ)) as channel:
+        folders = [['k', str(many), {}, 10_000]]
+        with pytest.raises(KeyboardInterrupt):
+            channel.ask('results', needs='agent_watching', hear=hear, folders=folders)
+        said, _ = channel.ask('list', folders=[str(login.home)])
+        assert list(said['found']) == [str(login.home)]
+
+
+def test_what_was_asked_once_is_known_without_a_connection(site, login, tmp_path):
+    assert site.home() == str(login.home)
+    login.fail('ssh: connect to host there port 22: Connection refused')
+    later = SshSite('me@there', login.environ, tmp_path / 'home')
+    assert later.folder(unit(tmp_path, task())) == f'{login.root}/experiments/abc-7/1'
+    with pytest.raises(UnreachableError, match='Connection refused') as caught:
+        later.run(['true'])
+    assert not isinstance(caught.value, NoProgramError)
+    later.close()
+
+
+def test_the_folder_there_stays_the_same_whatever_the_environment_there_says(site, login, tmp_path):
+    site.home()
+    ssh = login.folder / 'here' / 'ssh'
+    ssh.write_text(ssh.read_text().replace('env -i ', 'env -i XM_SHARED=/elsewhere '))
+    later = SshSite('me@there', login.environ, tmp_path / 'home')
+    later.run(['true'])
+    assert later.folder(unit(tmp_path, task())) == f'{login.root}/experiments/abc-7/1'
+    first = SshSite('me@there', login.environ, tmp_path / 'another')
+    assert first.folder(unit(tmp_path, task())) == '/elsewhere/experiments/abc-7/1'
+    for one in (later, first):
+        one.close()
+
+
+def test_a_login_that_was_never_reached_is_refused_when_a_job_is_added(site, login):
+    login.fail('Host key verification failed.')
+    with pytest.raises(NoProgramError, match='Run `ssh me@there` once'):
+        site.run(['sbatch', '--test-only'])
+
+
+def test_a_closed_site_may_be_used_again(site, login, tmp_path):
+    one = unit(tmp_path / 'home', task())
+    there = Path(site.folder(one)) / 'train'
+    there.mkdir(parents=True)
+    (there / 'output.log').write_bytes(b'x')
+    for _ in range(2):
+        running = site.start(['sleep', '1000'])
+        wait_for(lambda: site.mirror({}, {'4@b': one}))
+        begun = time.monotonic()
+        site.close()
+        assert time.monotonic() - begun < 20
+        with pytest.raises(UnreachableError):
+            running.poll()
+    assert site.run(['echo', 'x']).out == 'x\n'
 
 
 def test_results_never_leave_their_folder(tmp_path):

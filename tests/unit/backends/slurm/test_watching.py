@@ -51,7 +51,7 @@ class Stage:
         for _ in range(int(seconds * 2)):
             self.clock += 0.5
             states = self.look()
-            while self.watch._questions.is_waiting or self.watch.is_busy:
+            while self.watch.is_asking:
                 states = self.look()
         return states
 
@@ -228,11 +228,8 @@ def test_a_stop_that_did_not_reach_slurm_is_told_again(stage):
     stage.go_on(1)
     stage.fake.reply('scancel', DOWN['scancel'])
     stage.watch.stop(stage.units, 1000.0)
-    for _ in range(200):
-        stage.clock += 0.1
-        stage.look()
-    stage.go_on(1)
-    assert [argv for argv in scancels(stage)].count(['--state=PENDING', '4711_[0-2]']) == 2
+    stage.go_on(8)
+    assert scancels(stage).count(['--state=PENDING', '4711_[0-2]']) == 2
 
 
 # --- successors
