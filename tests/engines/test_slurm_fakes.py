@@ -50,7 +50,7 @@ def test_a_waiting_job_looks_the_same(slurm: Cluster, fake: FakeSlurm, tasks):
 
 def test_the_ends_of_jobs_look_the_same(slurm: Cluster, fake: FakeSlurm):
     failed = slurm.submit('exit 3', '--array=7')
-    cancelled = slurm.submit('sleep 300')
+    cancelled = slurm.submit('exec sleep 300')
     slurm.wait(lambda: slurm.state(cancelled) == 'RUNNING', 'a start')
     slurm.command('scancel', cancelled)
     slurm.wait_idle()
@@ -106,7 +106,7 @@ def test_settings_look_the_same(slurm: Cluster, fake: FakeSlurm):
 
 def test_accounting_looks_the_same(slurm_accounting: Cluster, fake: FakeSlurm):
     failed = slurm_accounting.submit('exit 3', '--array=7')
-    cancelled = slurm_accounting.submit('sleep 300')
+    cancelled = slurm_accounting.submit('exec sleep 300')
     slurm_accounting.wait(lambda: slurm_accounting.state(cancelled) == 'RUNNING', 'a start')
     slurm_accounting.command('scancel', cancelled)
     asked = ['sacct', '-X', '-n', '-P', '-j', f'{failed},{cancelled}']

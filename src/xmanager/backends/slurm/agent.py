@@ -90,7 +90,7 @@ class Agent:
             'write': self.write,
             'read': self.read,
             'list': self.list,
-            'folders': self.folders,
+            'absent': self.absent,
             'remove': self.remove,
         }
 
@@ -226,11 +226,11 @@ class Agent:
                 found[folder] = [os.fstat(descriptor).st_mtime_ns, os.listdir(descriptor)]
         return {'found': found}, b''
 
-    def folders(self, request: 'dict[str, Any]') -> 'tuple[dict[str, Any], bytes]':
-        """Makes folders; `lacking` are those of `needed` that are none."""
-        for folder in request['make']:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        return {'lacking': [path for path in request['needed'] if not os.path.isdir(path)]}, b''
+    def absent(self, request: 'dict[str, Any]') -> 'tuple[dict[str, Any], bytes]':
+        """Which of `folders` are none, and which of `files` aren't there."""
+        folders = [path for path in request['folders'] if not os.path.isdir(path)]
+        files = [path for path in request['files'] if not os.path.exists(path)]
+        return {'folders': folders, 'files': files}, b''
 
     def remove(self, request: 'dict[str, Any]') -> 'tuple[dict[str, Any], bytes]':
         """Removes folders whole: renamed first, so that nobody finds half of one."""

@@ -201,6 +201,7 @@ class Channel:
 
     def _open(self) -> None:
         self.close()
+        self._connection.check()
         self._buffer.clear()
         self._extended.clear()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -225,7 +226,12 @@ class Channel:
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
         self.openings += 1
-        self._greet()
+        try:
+            self._greet()
+        except UnreachableError as error:
+            self._connection.failed(str(error))
+            raise
+        self._connection.succeeded()
 
     def _greet(self) -> None:
         """Sends the agent, finds where it begins to speak, and asks where it is."""

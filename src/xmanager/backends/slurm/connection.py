@@ -7,7 +7,8 @@ import re
 import shlex
 import stat
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -35,6 +36,8 @@ _OPTIONS: Final = (
     'ForwardX11=no',
 )
 _NO_SUCH_PROGRAM: Final = 127
+_REFUSED: Final = 'it lets nobody in without asking'
+_LONGEST, _LONGEST_REFUSED = 10.0, 300.0  # Seconds from one try to the next.
 
 # What ssh says (OpenSSH 7 to 10), and what the user can do about it.
 _MEANINGS: Final = (
@@ -48,7 +51,7 @@ _MEANINGS: Final = (
     ),
     (
         r'Permission denied|Too many authentication failures|No more authentication methods',
-        'it lets nobody in without asking. Add your key there (`ssh-copy-id {login}`); or, if it asks for a code or a '
+        f'{_REFUSED}. Add your key there (`ssh-copy-id {{login}}`); or, if it asks for a code or a '
         'password each time, run `{once}` first, which keeps the connection for the others',
     ),
     (
@@ -60,11 +63,36 @@ _MEANINGS: Final = (
 
 
 class Connection:
-    """One login, such as `user@host`; `environ` is the environment in which `ssh` runs."""
+    """One login, such as `user@host`; `environ` is the environment in which `ssh` runs. Threads may share it."""
 
-    def __init__(self, login: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        login: str,
+        environ: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.login = login
         self.environ = dict(environ)
+        self._clock = clock
+        self._failures = 0
+        self._last: tuple[float, str] = (0.0, '')
+
+    def check(self) -> None:
+        """Raises the last failure again unless some time has passed since: who knocks too often is locked out."""
+        until, said = self._last
+        if self._failures and self._clock() < until:
+            raise UnreachableError(said)
+
+    def failed(self, said: str) -> None:
+        """It could not be opened. The next try is due later, much later for who is not let in."""
+        self._failures += 1
+        longest = _LONGEST_REFUSED if _REFUSED in said else _LONGEST
+        pause = min(2.0 ** min(self._failures - 1, 16), longest)
+        self._last = (self._clock() + pause, said)
+
+    def succeeded(self) -> None:
+        """It is open."""
+        self._failures = 0
 
     @property
     def patience(self) -> float:

@@ -64,10 +64,14 @@ xm_images=${xm_layout%/*}
   fail "$xm_host does not see the image $xm_layout. Set XM_SHARED to a folder that all nodes see."
 xm_scratch=$(mktemp -d "${TMPDIR:-/tmp}/xm-XXXXXXXX") || fail "no scratch folder can be made on $xm_host."
 
+# A warning that the program's time is nearly over must not end what is done before it begins.
+prepare() {
+  trap '' 1 10 12 14
+}
+
 # `once FILE COMMAND…`: runs the command unless the file is there, and on one node of all only.
 once() (
-  # A warning that the program's time is nearly over must not end what is done before it begins.
-  trap '' 1 10 12 14
+  prepare
   exec 9>> "$xm_layout.lock"
   # Without a lock, some work is done twice.
   flock 9 2> /dev/null
@@ -99,7 +103,14 @@ guard() {
     read -r said
     [ "${said:-}" = done ] && exit
     case $1 in
-      podman) podman kill "$2"; podman rm --force "$2" ;;
+      podman)
+        for try in 1 2 3 4 5; do
+          podman kill "$2"
+          # It may be busy with its own end.
+          podman rm --force "$2" && break
+          sleep 1
+        done
+        ;;
       enroot) enroot remove --force "$2" ;;
     esac
     rm -rf "$3"

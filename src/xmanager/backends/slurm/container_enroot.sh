@@ -83,6 +83,11 @@ convert_to_squashfs() {
   rm -rf "$xm_root"
 }
 
+unpack() (
+  prepare
+  enroot create --name "$xm_name" "$xm_layout.sqsh"
+)
+
 run_enroot() {
   once "$xm_layout.sqsh" convert_to_squashfs
   [ -e "$xm_layout.sqsh" ] || explain convert
@@ -119,7 +124,10 @@ run_enroot() {
     set -- "$@" "$1" && shift && xm_words=$((xm_words - 1))
   done
   guard
-  enroot create --name "$xm_name" "$xm_layout.sqsh" > "$xm_scratch/said" 2>&1 8>&- || explain unpack
+  if ! unpack > "$xm_scratch/said" 2>&1 8>&-; then
+    enroot remove --force "$xm_name" > /dev/null 2>&1 8>&-
+    explain unpack
+  fi
   enroot start --rw "$@" 8>&-
   xm_code=$?
   enroot remove --force "$xm_name" > /dev/null 2>&1 8>&-

@@ -8,7 +8,7 @@ pull() {
 }
 
 load() (
-  trap '' 1 10 12 14
+  prepare
   exec 9>> "$xm_layout.$xm_host.lock"
   flock 9 2> /dev/null
   podman image exists "$xm_image" || pull > "$xm_scratch/said" 2>&1

@@ -67,7 +67,8 @@ class Questions:
         self._interval = GAP
         self.tells_who = True  # Whether accounts may tell who has cancelled a job.
         self._details_asked = 0  # Since the queue was asked for.
-        self._last_answer = ''
+        self._last_answer: Answer | None = None
+        self._last_rows: Rows = {}
         self._failures = 0
         self._log_path: str | None = None  # Of the job completion log; '' if there is none.
 
@@ -158,7 +159,8 @@ class Questions:
                     question.running.cancel()
                     raise UnreachableError(f'Slurm gave no answer in {_PATIENCE:g} s.')
                 return None
-            rows = question.read(answer)
+            is_same = question.kind is Need.QUEUE and answer == self._last_answer
+            rows = self._last_rows if is_same else question.read(answer)
         except UnreachableError as error:
             self._question = None
             self._fail(now, error)
@@ -166,16 +168,13 @@ class Questions:
         self._question = None
         self._succeed(now, now - question.asked_at)
         if question.kind is Need.QUEUE:
-            return self._hear_queue(question, now, answer.out, rows)
+            self._interval = min(_LONGEST_GAP, self._interval * _GROWTH) if is_same else GAP
+            self._queue_at = question.asked_at + self._interval
+            self._last_answer, self._last_rows = answer, rows
+            return Word(Need.QUEUE, question.asked_at, rows, None, not is_same)
         if question.kind is Need.HISTORY and self._go_on(question, now, answer, rows):
             return None
         return Word(question.kind, question.asked_at, rows, question.asked)
-
-    def _hear_queue(self, question: _Question, now: float, said: str, rows: Rows) -> Word:
-        is_news, self._last_answer = said != self._last_answer, said
-        self._interval = GAP if is_news else min(_LONGEST_GAP, self._interval * _GROWTH)
-        self._queue_at = question.asked_at + self._interval
-        return Word(Need.QUEUE, question.asked_at, rows, None, is_news)
 
     def _go_on(self, question: _Question, now: float, answer: Answer, rows: Rows) -> bool:
         """Where accounting does not know, the job completion log may, if there is one: first its path is asked for."""

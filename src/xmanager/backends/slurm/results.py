@@ -28,6 +28,8 @@ class Results:
     def fetch(self, tasks: Iterable[tuple[Path, str]]) -> None:
         """For tasks, by their folder here and there. Raises OSError if they can't be written."""
         places = dict(tasks)
+        for here in places:
+            (here / _OUT).mkdir(parents=True, exist_ok=True)
         asked = [
             [str(here), f'{there}/{_OUT}', _known(here / _OUT), self._limit]
             for here, there in places.items()
@@ -109,7 +111,6 @@ class _Receiver:
 
     def _place(self, path: str) -> Path:
         """Where a path is to be here: nothing that comes from there is written outside, not through a link either."""
-        self._out.mkdir(parents=True, exist_ok=True)
         parts = path.split('/')
         place = self._out.joinpath(*parts)
         if any(part in ('', '.', '..') for part in parts):

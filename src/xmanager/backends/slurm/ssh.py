@@ -46,7 +46,7 @@ class SshSite:
         self._home = str(home.absolute())
         self._known = KnownPlace(login, environ.get('XM_SLURM_ROOT', ''), Path(self._home))
         self._home_id = ''
-        self._folders: set[str] = set()
+        self._seen: set[str] = set()
         self._translation = lru_cache(maxsize=64)(self._make_translation)
         self._begin()
 
@@ -206,35 +206,39 @@ class SshSite:
             if refusal is not None:
                 refused[key] = refusal
         ready = [unit for unit in units if unit.key not in refused]
-        return refused | self._without_folder(ready)
+        return refused | self._lacking(ready)
 
     def _needs(self, unit: Unit, task: Task) -> tuple[Need, ...]:
         return self._translate(unit, task).needs(task)
 
-    def _without_folder(self, units: Sequence[Unit]) -> dict[str, Deferred | Rejected]:
-        """Those that would start in a folder that isn't there."""
+    def _lacking(self, units: Sequence[Unit]) -> dict[str, Deferred | Rejected]:
+        """Those that would start in a folder that isn't there, or whose program isn't where ours are."""
         root = f'{self._place.root}/'
-        folders = {
-            (unit.key, task.name): self.adapt(unit, task).cwd
+        tasks = [
+            (unit.key, self.adapt(unit, task))
             for unit in units
             for task in unit.tasks
             if not task.image
-        }
-        needed = {one for one in folders.values() if not one.startswith(root)} - self._folders
-        if not needed:
+        ]
+        folders = {task.cwd for _, task in tasks if not task.cwd.startswith(root)}
+        files = {task.argv[0] for _, task in tasks if task.argv and task.argv[0].startswith(root)}
+        asked = {'folders': sorted(folders - self._seen), 'files': sorted(files - self._seen)}
+        if not any(asked.values()):
             return {}
-        said, _ = self._ask('folders', make=[], needed=sorted(needed))
-        lacking = set(said['lacking'])
-        self._folders |= needed - lacking
-        return {
-            key: Rejected(
-                f'cwd {folder!r} is no folder of {self._connection.login}. '
-                'Set Slurm(cwd=...) to one there.',
-                name,
-            )
-            for (key, name), folder in folders.items()
-            if folder in lacking
-        }
+        said, _ = self._ask('absent', **asked)
+        absent = {*said['folders'], *said['files']}
+        self._seen |= (folders | files) - absent
+        login = self._connection.login
+        refused: dict[str, Deferred | Rejected] = {}
+        for key, task in tasks:
+            if task.cwd in absent:
+                advice = 'Set Slurm(cwd=...) to one there.'
+                reason = f'cwd {task.cwd!r} is no folder of {login}. {advice}'
+                refused[key] = Rejected(reason, task.name)
+            elif task.argv and task.argv[0] in absent:
+                reason = f'program {task.argv[0]!r} does not exist on {login}.'
+                refused[key] = Rejected(reason, task.name)
+        return refused
 
     def place(self, path: str) -> str:
         """Where a path of this machine is on the cluster; itself if it is none of ours."""

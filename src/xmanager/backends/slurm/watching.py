@@ -54,6 +54,9 @@ class Watch:
         self._looking: Looking | None = None
         self._look_at = 0.0
         self._looked_at = 0.0
+        self._unread: set[str] = (
+            set()
+        )  # References of units of whose records looks have told before.
         self._looked: set[str] = set()  # Folders whose records were told of.
 
     # --- the verbs
@@ -89,7 +92,7 @@ class Watch:
             self._by_place[watch.folder, watch.element or 0] = ref
         if fresh:
             self._unsettled.update(fresh)
-            self._read_again(ref for ref in fresh if self._units[ref].folder in self._looked)
+            self._unread.update(ref for ref in fresh if self._units[ref].folder in self._looked)
             self._look_at = 0.0
             self._questions.hasten()
 
@@ -98,6 +101,7 @@ class Watch:
         self.add(refs)
         for ref in self._units.keys() - refs.keys() - self._live.keys() - self._ended.keys():
             del self._units[ref], self._told[ref]  # It has ended, and is asked for no more.
+        self._read_again()
         changed = self._look()
         word = self._questions.turn(
             {job for _, job in self._batches},
@@ -142,7 +146,7 @@ class Watch:
         self._told = {}
         self._batches.clear()
         self._unsettled, self._ended, self._stopping = set(), {}, {}
-        self._looking, self._looked = None, set()
+        self._looking, self._looked, self._unread = None, set(), set()
 
     # --- beginning and ending to watch
 
@@ -165,21 +169,28 @@ class Watch:
     def _experiment(self, unit: Unit) -> str:
         return self._site.folder(unit).rpartition('/')[0]
 
-    def _read_again(self, refs: Iterable[str]) -> None:
+    def _read_again(self) -> None:
         """What looks have told already of units that were not watched then."""
-        for ref in refs:
-            watch = self._units[ref]
-            folders = [f'{watch.folder}/{kind}' for kind in RECORDS]
-            mine = f'{watch.element or 0}.'
-            paths = [
-                f'{folder}/{name}'
-                for folder, (_, names) in self._site.list(folders).items()
-                for name in names
-                if name.startswith(mine)
-            ]
-            cut = len(watch.folder) + 1
-            found = {path[cut:]: content for path, content in self._site.read(paths).items()}
-            self._take({watch.folder: found})
+        try:
+            for ref in [*self._unread]:
+                watch = self._units.get(ref)
+                if watch is not None:
+                    self._take({watch.folder: self._records_of(watch)})
+                self._unread.discard(ref)
+        except UnreachableError:  # Tried again at the next turn.
+            return
+
+    def _records_of(self, watch: UnitWatch) -> Mapping[str, bytes]:
+        folders = [f'{watch.folder}/{kind}' for kind in RECORDS]
+        mine = f'{watch.element or 0}.'
+        paths = [
+            f'{folder}/{name}'
+            for folder, (_, names) in self._site.list(folders).items()
+            for name in names
+            if name.startswith(mine)
+        ]
+        cut = len(watch.folder) + 1
+        return {path[cut:]: content for path, content in self._site.read(paths).items()}
 
     # --- looking
 
@@ -293,7 +304,11 @@ class Watch:
     def _tell_ends(self) -> None:
         """Ends are told once what the units left is here."""
         ended = {ref: self._units[ref].unit for ref in self._ended}
-        for ref in self._site.mirror(self._live_units, ended):
+        try:
+            here = self._site.mirror(self._live_units, ended)
+        except UnreachableError:  # Tried again at the next turn.
+            return
+        for ref in here:
             if ref in self._ended:
                 self._told[ref] = self._ended.pop(ref)
 

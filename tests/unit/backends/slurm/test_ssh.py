@@ -15,6 +15,7 @@ import pytest
 from tests.unit.backends.slurm.login import Login, login
 
 from xmanager.backend import Rejected, Task, Unit
+from xmanager.backends.slurm.channel import Channel
 from xmanager.backends.slurm.connection import Connection
 from xmanager.backends.slurm.site import NoProgramError
 from xmanager.backends.slurm.ssh import SshSite
@@ -38,6 +39,14 @@ def wait_for(condition):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return found
+
+
+def reached(site: SshSite) -> str:
+    """HOME there; '' while it can't be reached."""
+    try:
+        return site.home()
+    except UnreachableError:
+        return ''
 
 
 def unit(home: Path, *tasks: Task, label: str = '1', attempt: int = 1) -> Unit:
@@ -181,7 +190,26 @@ def test_what_ssh_says_becomes_advice(site, login, said, advice):
         site.home()
     assert advice in str(caught.value)
     login.recover()
-    assert site.home() == str(login.home)
+    assert wait_for(lambda: reached(site)) == str(login.home)
+
+
+def test_who_is_not_let_in_does_not_knock_all_the_time(login):
+    """Login nodes lock out who does."""
+    now = 1000.0
+    connection = Connection('me@there', login.environ, lambda: now)
+    login.fail('me@there: Permission denied (publickey).')
+    tries = []
+    for _ in range(600):
+        with pytest.raises(UnreachableError, match='ssh-copy-id me@there'):
+            Channel(connection).ask('list', folders=[])
+        tries.append(len(login.calls))
+        now += 1.0
+    assert tries[0] == 1
+    assert tries[-1] < 15
+    login.recover()
+    now += 300.0
+    with Channel(connection) as channel:
+        assert channel.place.home == str(login.home)
 
 
 def test_a_missing_python_is_said(login, tmp_path):
@@ -336,8 +364,6 @@ def test_a_result_for_which_there_is_no_place_here_is_named_and_the_others_come(
 
 
 def test_a_failure_here_while_answers_come_does_not_mix_up_the_next_ones(login):
-    from xmanager.backends.slurm.channel import Channel
-
     many = login.home / 'many'
     many.mkdir()
     for number in range(100):
@@ -403,6 +429,7 @@ def test_a_closed_site_may_be_used_again(site, login, tmp_path):
 def test_results_never_leave_their_folder(tmp_path):
     from xmanager.backends.slurm.results import _Receiver
 
+    (tmp_path / 'train' / 'out').mkdir(parents=True)
     receiver = _Receiver(tmp_path / 'train')
     receiver.take({'path': 'a', 'link': '/tmp', 'time': 0, 'mode': 0o777}, b'')
     for path in ('../x', 'b/../../x', '/etc/x', 'a/x'):
