@@ -28,9 +28,9 @@ from tests.fakes import containers as fakes
 
 from xmanager import xm, xm_local
 from xmanager.backend import Submitted, Task, TaskObservation, Unit
-from xmanager.backends.slurm import containers
 from xmanager.backends.slurm.backend import create
 from xmanager.backends.slurm.executor import Slurm
+from xmanager.backends.slurm.node import containers
 from xmanager.images.layer_cache import LayerCache
 from xmanager.images.reference import Reference
 from xmanager.images.values import Image, canonical_json

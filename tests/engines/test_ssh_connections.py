@@ -14,11 +14,11 @@ import pytest
 from tests.engines.sshd import Sshd, made, sshd
 from tests.unit.packaging.wheels import environ_for, make_wheel
 
-from xmanager.backends.slurm.channel import Channel, RefusedError
-from xmanager.backends.slurm.connection import Connection
-from xmanager.backends.slurm.ssh import SshSite
-from xmanager.backends.slurm.syncing import Syncer
-from xmanager.backends.slurm.translation import Environment
+from xmanager.backends.slurm.remote.channel import Channel, RefusedError
+from xmanager.backends.slurm.remote.connection import Connection
+from xmanager.backends.slurm.remote.ssh import SshSite
+from xmanager.backends.slurm.remote.syncing import Syncer
+from xmanager.backends.slurm.remote.translation import Environment
 from xmanager.errors import UnreachableError
 
 __all__ = ['sshd']

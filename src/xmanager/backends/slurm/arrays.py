@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import attrs
 
-from xmanager.backends.slurm import data, script
 from xmanager.backends.slurm.batch import Batch, Request, Step, manifest
+from xmanager.backends.slurm.node import data, script
 
 _LONGEST_NAME = 60
 _CONTAINER_SCRIPT = 'container.sh'
@@ -99,7 +99,7 @@ def _shared_files(steps: Sequence[Step]) -> dict[str, bytes]:
         if step.setup:
             files[data.setup_name(component)] = data.setup_text(step)
         if step.container is not None:
-            from xmanager.backends.slurm import containers
+            from xmanager.backends.slurm.node import containers
 
             files[_CONTAINER_SCRIPT] = containers.SCRIPT
     return files

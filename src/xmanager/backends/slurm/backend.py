@@ -141,7 +141,7 @@ class SlurmBackend:
         if not login:
             shared = self._environ.get(SHARED_VARIABLE, '')
             return LocalSite(rendering.environment(self._environ), shared)
-        from xmanager.backends.slurm.ssh import SshSite
+        from xmanager.backends.slurm.remote.ssh import SshSite
 
         home = Path(self._environ.get('XM_HOME') or '~/.xmanager').expanduser()
         return SshSite(login, self._environ, home)

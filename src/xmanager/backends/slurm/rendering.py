@@ -58,7 +58,7 @@ def _step(unit: Unit, task: Task, folder: str, settings: Mapping[str, str]) -> S
     argv, cwd = task.argv, task.cwd or '/'
     container: dict[str, str] | None = None
     if task.image:
-        from xmanager.backends.slurm import containers
+        from xmanager.backends.slurm.node import containers
 
         names = [*marks, *_OF_THE_NODE, *task.secrets]
         argv = _contained(unit, task, folder, settings, names)
@@ -91,7 +91,7 @@ def _contained(
     settings: Mapping[str, str],
     names: Iterable[str],
 ) -> tuple[str, ...]:
-    from xmanager.backends.slurm import containers
+    from xmanager.backends.slurm.node import containers
 
     return containers.words(
         task,

@@ -10,7 +10,7 @@ import attrs
 from xmanager.backend import Task, TaskObservation
 from xmanager.backends.slurm.batch import LOST_FOLDER
 from xmanager.backends.slurm.commands import Row
-from xmanager.backends.slurm.element import Begun, End
+from xmanager.backends.slurm.node.element import Begun, End
 
 _TERM, _KILL = 15, 9
 

@@ -17,7 +17,7 @@ from xmanager.backend import Deferred, Rejected, Submitted, Unit
 from xmanager.backends.slurm import commands
 from xmanager.backends.slurm.arrays import Bounds, batches
 from xmanager.backends.slurm.batch import Batch, Manifest, Request, read_manifest
-from xmanager.backends.slurm.element import read_begun
+from xmanager.backends.slurm.node.element import read_begun
 from xmanager.backends.slurm.site import NoProgramError, Site
 from xmanager.errors import UnreachableError
 

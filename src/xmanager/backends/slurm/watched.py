@@ -10,7 +10,7 @@ import attrs
 from xmanager.backend import Task, TaskObservation, Unit
 from xmanager.backends.slurm import states
 from xmanager.backends.slurm.commands import Place, Row
-from xmanager.backends.slurm.element import Begun, End, read_begun, read_end
+from xmanager.backends.slurm.node.element import Begun, End, read_begun, read_end
 from xmanager.backends.slurm.states import Facts, Judgement, Need
 from xmanager.backends.slurm.stopping import Stop
 

@@ -1,7 +1,7 @@
 """Elements under every shell that may be /bin/sh, and the certainty that none of them outlives its test."""
 
 import pytest
-from tests.unit.backends.slurm.started import SHELLS, Started, write
+from tests.unit.backends.slurm.node.started import SHELLS, Started, write
 from tests.unit.backends.slurm.steps import a_request
 
 from xmanager.backends.slurm.arrays import Bounds, batches

@@ -3,7 +3,7 @@
 import pytest
 
 from xmanager.backends.slurm.batch import read_manifest
-from xmanager.backends.slurm.element import Begun, End, read_begun, read_end
+from xmanager.backends.slurm.node.element import Begun, End, read_begun, read_end
 
 WHOLE = 'exited 3\nat 1700000000.5\ntimes\n0m0.01s 0m0.02s\n1m2.50s 0m0.25s\n'
 

@@ -5,7 +5,7 @@ import pytest
 
 from xmanager.backend import Task
 from xmanager.backends.slurm.commands import Row
-from xmanager.backends.slurm.element import Begun, End
+from xmanager.backends.slurm.node.element import Begun, End
 from xmanager.backends.slurm.states import Facts, Need, judge
 
 TASK = Task('train', '1_train', ('/bin/true',), '/', options={'timeout': 60.0, 'warn_before': 5.0})

@@ -4,11 +4,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.unit.backends.slurm.started import Started, write
+from tests.unit.backends.slurm.node.started import Started, write
 from tests.unit.backends.slurm.steps import a_request
 
-from xmanager.backends.slurm import script
 from xmanager.backends.slurm.arrays import Bounds, batches
+from xmanager.backends.slurm.node import script
 
 # Attempts.
 

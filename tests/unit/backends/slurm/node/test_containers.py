@@ -14,7 +14,7 @@ from tests.fakes import containers as fakes
 from tests.unit.packaging.pictures import image
 
 from xmanager.backend import Task
-from xmanager.backends.slurm import containers
+from xmanager.backends.slurm.node import containers
 from xmanager.errors import ExecutorError
 from xmanager.packaging.shared_image import share
 from xmanager.packaging.workshop import Workshop

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Final
 
-from xmanager.backends.slurm.channel import Channel
+from xmanager.backends.slurm.remote.channel import Channel
 
 _AGENT: Final = 'agent_watching'
 _PATIENCE: Final = 300.0  # Seconds in which a slow file system tells how large a folder is.

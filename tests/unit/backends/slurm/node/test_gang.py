@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.backends.slurm.started import SHELLS, write
+from tests.unit.backends.slurm.node.started import SHELLS, write
 from tests.unit.backends.slurm.steps import a_request, a_step
 
 from xmanager.backends.slurm.arrays import Bounds, batches
-from xmanager.backends.slurm.element import read_begun, read_end
+from xmanager.backends.slurm.node.element import read_begun, read_end
 
 # Runs the tasks one after the other, as processes of this machine, and says the highest code, as srun does.
 SRUN = """#!/bin/bash

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from xmanager.backend import Deferred, Rejected, Task, Unit
-from xmanager.backends.slurm.channel import Channel, Place, RefusedError
-from xmanager.backends.slurm.connection import Connection
-from xmanager.backends.slurm.copying import Copier
-from xmanager.backends.slurm.known_place import KnownPlace
-from xmanager.backends.slurm.mirroring import Mirror
+from xmanager.backends.slurm.remote.channel import Channel, Place, RefusedError
+from xmanager.backends.slurm.remote.connection import Connection
+from xmanager.backends.slurm.remote.copying import Copier
+from xmanager.backends.slurm.remote.known_place import KnownPlace
+from xmanager.backends.slurm.remote.mirroring import Mirror
+from xmanager.backends.slurm.remote.translation import Need, StaysHereError, Translation, home_of
 from xmanager.backends.slurm.site import Answer, Looking, NoProgramError, Records, Running
-from xmanager.backends.slurm.translation import Need, StaysHereError, Translation, home_of
 from xmanager.errors import ExecutorError, UnreachableError
 from xmanager.snapshot.values import size_setting
 

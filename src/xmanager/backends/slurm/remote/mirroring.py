@@ -13,8 +13,8 @@ from typing import Any, Final
 import attrs
 
 from xmanager.backend import Unit
-from xmanager.backends.slurm.channel import Channel, RefusedError
-from xmanager.backends.slurm.results import Results
+from xmanager.backends.slurm.remote.channel import Channel, RefusedError
+from xmanager.backends.slurm.remote.results import Results
 from xmanager.errors import UnreachableError
 
 _AGENT: Final = 'agent_watching'

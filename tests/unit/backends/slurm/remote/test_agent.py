@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from xmanager.backends.slurm import agent, agent_environments, agent_store, agent_watching
+from xmanager.backends.slurm.remote import agent, agent_environments, agent_store, agent_watching
 
 PROGRAMS = [
     Path(module.__file__)

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.backends.slurm.login import Login, login
+from tests.unit.backends.slurm.remote.login import Login, login
 
 from xmanager.backend import Rejected, Task, Unit
-from xmanager.backends.slurm.channel import Channel
-from xmanager.backends.slurm.connection import Connection
+from xmanager.backends.slurm.remote.channel import Channel
+from xmanager.backends.slurm.remote.connection import Connection
+from xmanager.backends.slurm.remote.ssh import SshSite
 from xmanager.backends.slurm.site import NoProgramError
-from xmanager.backends.slurm.ssh import SshSite
 from xmanager.errors import ExecutorError, UnreachableError
 
 __all__ = ['login']
@@ -137,7 +137,7 @@ def test_a_command_inherits_the_lock_until_it_has_ended(site, login, tmp_path):
     code = f"""
 import fcntl, os
 from pathlib import Path
-from xmanager.backends.slurm.ssh import SshSite
+from xmanager.backends.slurm.remote.ssh import SshSite
 lock = os.open({str(path)!r}, os.O_RDWR | os.O_CREAT)
 fcntl.flock(lock, fcntl.LOCK_EX)
 site = SshSite('me@there', {login.environ!r}, Path('/nowhere'))
@@ -427,7 +427,7 @@ def test_a_closed_site_may_be_used_again(site, login, tmp_path):
 
 
 def test_results_never_leave_their_folder(tmp_path):
-    from xmanager.backends.slurm.results import _Receiver
+    from xmanager.backends.slurm.remote.results import _Receiver
 
     (tmp_path / 'train' / 'out').mkdir(parents=True)
     receiver = _Receiver(tmp_path / 'train')

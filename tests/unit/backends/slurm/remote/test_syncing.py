@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.backends.slurm.login import Login, login
+from tests.unit.backends.slurm.remote.login import Login, login
 
 from xmanager.backend import Deferred, Rejected, Task, Unit
-from xmanager.backends.slurm import syncing
-from xmanager.backends.slurm.channel import Channel, RefusedError
-from xmanager.backends.slurm.connection import Connection
-from xmanager.backends.slurm.ssh import SshSite
-from xmanager.backends.slurm.syncing import Syncer, delta_of
-from xmanager.backends.slurm.translation import (
+from xmanager.backends.slurm.remote import syncing
+from xmanager.backends.slurm.remote.channel import Channel, RefusedError
+from xmanager.backends.slurm.remote.connection import Connection
+from xmanager.backends.slurm.remote.ssh import SshSite
+from xmanager.backends.slurm.remote.syncing import Syncer, delta_of
+from xmanager.backends.slurm.remote.translation import (
     Code,
     Environment,
     Image,
@@ -361,7 +361,7 @@ def units(store: SnapshotStore, *snapshots: Snapshot) -> list[Unit]:
 def test_units_wait_for_their_code_and_are_ready_once_it_is_there(
     login, store, project, tmp_path, made, monkeypatch
 ):
-    monkeypatch.setattr('xmanager.backends.slurm.ssh._AT_ONCE', 0.0)
+    monkeypatch.setattr('xmanager.backends.slurm.remote.ssh._AT_ONCE', 0.0)
     [one] = units(store, store.take(project))
     site = made(SshSite('me@there', login.environ, tmp_path / 'home'))
     first = site.prepare([one])[one.key]

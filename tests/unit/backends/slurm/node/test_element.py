@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.backends.slurm.started import (
+from tests.unit.backends.slurm.node.started import (
     has_default_signal,
 )
 
-from xmanager.backends.slurm import script
 from xmanager.backends.slurm.batch import Kept
+from xmanager.backends.slurm.node import script
 
 NUMBERS = itertools.count(1)
 ALL_BYTES = os.fsdecode(bytes(range(1, 256)))

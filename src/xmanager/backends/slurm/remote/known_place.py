@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from xmanager.backends.slurm.channel import Place
+from xmanager.backends.slurm.remote.channel import Place
 from xmanager.snapshot.replacing import replace
 
 

@@ -12,8 +12,8 @@ from typing import IO, Any, Final
 
 import attrs
 
-from xmanager.backends.slurm.channel import Channel
-from xmanager.backends.slurm.translation import (
+from xmanager.backends.slurm.remote.channel import Channel
+from xmanager.backends.slurm.remote.translation import (
     Code,
     Environment,
     Image,

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from xmanager.backend import Deferred, Rejected
-from xmanager.backends.slurm.channel import Channel, RefusedError
-from xmanager.backends.slurm.syncing import Syncer
-from xmanager.backends.slurm.translation import (
+from xmanager.backends.slurm.remote.channel import Channel, RefusedError
+from xmanager.backends.slurm.remote.syncing import Syncer
+from xmanager.backends.slurm.remote.translation import (
     Code,
     Environment,
     Image,

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from xmanager.backends.slurm.element import End, read_begun, read_end
+from xmanager.backends.slurm.node.element import End, read_begun, read_end
 
 SHELLS = [
     shell

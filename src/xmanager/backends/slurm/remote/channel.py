@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 
 import attrs
 
-from xmanager.backends.slurm.connection import Connection
+from xmanager.backends.slurm.remote.connection import Connection
 from xmanager.errors import UnreachableError, XManagerError
 
 _HEAD: Final = struct.Struct('>IQ')

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.backends.slurm.started import (
+from tests.unit.backends.slurm.node.started import (
     has_default_signal,
 )
 

@@ -1,0 +1,1 @@
+"""A cluster behind `ssh`: commands and files there, what travels there and back."""
