@@ -212,7 +212,9 @@ class Follower:
                 self._fail(error)  # Whoever waits raises it.
                 return
             ended = watched - len(self._watched)
-            pause = min(_SLOW, self._pause_after(ended) if happened else 1.1 * pause)
+            # A launcher that only waits until its units are taken has nothing else to do, and leaves then.
+            longest = 2 * _QUICK if self._elsewhere else _SLOW
+            pause = min(longest, self._pause_after(ended) if happened else 1.1 * pause)
             await asyncio.sleep(pause)
 
     def _pause_after(self, ended: int) -> float:

@@ -26,5 +26,8 @@ def start(shell, tmp_path):
         return started[-1]
 
     yield start
+    # Whose end was told has left nothing behind, for Slurm may not find it either.
+    left = [one.left() for one in started if one.process.returncode is not None]
     for one in started:
         one.kill()
+    assert not any(left), left

@@ -28,6 +28,7 @@ class Started:
             'PATH': os.environ['PATH'],
             'SLURMD_NODENAME': 'n3',
             'SLURM_JOB_ID': '4711',
+            'STARTED_FROM': batch.folder,
             **({} if element is None else {'SLURM_ARRAY_TASK_ID': str(element)}),
             **environ,
         }
@@ -89,10 +90,20 @@ class Started:
         return (self.folder / 'out' / name).read_bytes().split(b'\0')
 
     def kill(self):
-        for pid in descendants(self.process.pid):
+        for pid in {*descendants(self.process.pid), *self.left()}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.communicate(timeout=20)
+
+    def left(self) -> dict[int, str]:
+        """What runs of all that it has started, whoever is its parent now."""
+        mark = os.fsencode(f'STARTED_FROM={self.batch.folder}')
+        found = {}
+        for folder in Path('/proc').glob('[0-9]*'):
+            with contextlib.suppress(OSError):
+                if mark in (folder / 'environ').read_bytes().split(b'\0'):
+                    found[int(folder.name)] = (folder / 'cmdline').read_text(errors='replace')
+        return found
 
 
 def descendants(pid) -> list[int]:
