@@ -193,6 +193,9 @@ class Backend(Protocol):
         engine that starts task by task completes one that was submitted in part: a task that runs or ran in this
         attempt is not started again, one that never started is. None is once another task of the unit has gone wrong;
         `observe` then tells of the rest that it was never started.
+
+        Raises UnreachableError if nobody can tell now which of the units it has taken: then `find` is called until it
+        can, before any of them is submitted again or counts as stopped. `Deferred` says for certain that it has not.
         """
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:

@@ -233,3 +233,32 @@ def test_slurm_being_down_fails_no_unit(cluster, start, xmanager, desk):
     result = launcher.ended()
     assert result.code == 0, result.stderr
     assert desk.states() == ['completed'] * 3
+
+
+def test_a_later_shell_whose_settings_make_no_sense_loses_no_unit(
+    cluster, launch, xmanager, home, desk
+):
+    more = 'experiment.add(xm.Job(sh, xm_local.Local(), name="local", args=["x"]))'
+    assert launch(sweep(GATED, 1, more), '--xm_detach').code == 0
+    until(lambda: len(desk.started_units()) == 2)
+    desk.kill_supervisor()
+    waiter = desk.start_command(['xmanager', 'wait', '1'], {'XM_SLURM_QOS': 'nonsense'})
+    desk.open_gate()
+    result = waiter.ended()
+    assert result.code == 1
+    assert 'supervisor.log says why' in result.stderr
+    assert '--xm_slurm_qos=nonsense' in (home / 'experiments/1/supervisor.log').read_text()
+    assert desk.states()[1] == 'completed'
+    assert xmanager('wait', '1').stdout == '1: 2 completed\n'
+
+
+def test_what_is_deleted_is_gone_from_the_shared_folder_too(
+    cluster, launch, xmanager, desk, tmp_path
+):
+    shared = tmp_path / 'scratch'
+    desk.environment['XM_SHARED'] = str(shared)
+    assert launch(sweep('echo here', 2)).code == 0
+    assert xmanager('wait', '1').stdout == '1: 2 completed\n'
+    assert len([*(shared / 'experiments').glob('*/*/job/output.log')]) == 2
+    assert xmanager('delete', '1', '--yes').code == 0
+    assert [*(shared / 'experiments').iterdir()] == []

@@ -144,9 +144,10 @@ class Cluster:
         """Ends all jobs and waits until none is left."""
         jobs = set(self.command('squeue', '-h', '-o', '%A').split())
         if jobs:
-            # The first spares the deaf ones KillWait. Either fails for a job that has ended by now.
-            self.run('scancel', '--full', '--signal=KILL', *jobs)
+            # It fails for a job that has ended by now.
             self.run('scancel', *jobs)
+            # What is deaf to it need not be waited for as long as Slurm would.
+            processes.kill(processes.of_jobs(self.site.name, []))
         self.wait_idle()
 
     def wait_idle(self) -> None:

@@ -305,13 +305,16 @@ def test_a_unit_is_warned_and_then_ended_at_its_timeout(scene: Scene):
 
 
 @pytest.mark.skipif(bool(processes.lack_for_cgroups()), reason=processes.lack_for_cgroups())
-def test_a_unit_that_runs_out_of_memory_says_so(tmp_path: Path):
+@pytest.mark.parametrize(
+    ('script', 'exit_code', 'signal'), [('exec {}', None, 9), ('echo 1; {} || exit 5', 5, None)]
+)
+def test_a_unit_that_runs_out_of_memory_says_so(tmp_path: Path, script, exit_code, signal):
     with (
         cluster(Settings(nodes=1, gpus=0, cgroups=True)) as slurm,
         scene_on(slurm, tmp_path / 'home') as scene,
     ):
-        greedy = ('/usr/bin/python3', '-c', 'bytearray(2**28)')
+        greedy = ('/bin/sh', '-c', script.format("/usr/bin/python3 -c 'bytearray(2**28)'"))
         refs = scene.submit(scene.unit(greedy, requirements={'ram': 50 * 2**20}))
         (seen,) = scene.ended(refs)
-        assert (seen.state, seen.signal) == ('exited', 9)
+        assert (seen.state, seen.exit_code, seen.signal) == ('exited', exit_code, signal)
         assert 'memory' in seen.reason

@@ -49,8 +49,10 @@ def test_an_account_or_qos_of_others_is_refused_with_slurms_words(
 )
 def test_a_request_that_no_node_can_satisfy_is_refused_at_once(scene: Scene, requirements):
     unit = scene.unit(SLEEP, requirements=requirements)
-    with pytest.raises(ExecutorError, match='Requested node configuration is not available'):
+    with pytest.raises(ExecutorError, match='Requested node configuration is not available') as e:
         scene.backend.check(unit.tasks)
+    assert 'low: 8 CPUs, 8000 MB, gpu:a100:4' in str(e.value)
+    assert ('gpu_types' in str(e.value)) == any('100' in name for name in requirements)
 
 
 def test_units_that_are_more_than_a_user_may_submit_are_put_off_and_run_once(

@@ -70,7 +70,7 @@ class _Target:
             from xmanager.launch import wake
 
             wake(self._store.home, self._id)
-        return self._sentence(len(moved), importance)
+        return self._sentence(len(moved), importance) + self._elsewhere()
 
     def _sentence(self, moved: int, importance: str) -> str:
         if len(self._active) == 1 and not self._ended:
@@ -82,6 +82,13 @@ class _Target:
         if self._ended:
             words += f'; {len(self._ended):,} had ended before'
         return words
+
+    def _elsewhere(self) -> str:
+        taken = [unit for unit in self._active if unit.state == 'starting' and unit.reference]
+        if not taken:
+            return ''
+        where = wording.engines(unit.backend for unit in taken)
+        return f'; {len(taken):,} of them, in the queue of {where}, keep their place there'
 
     def _nothing_to_move(self) -> str:
         if not self._ended:

@@ -49,7 +49,13 @@ def _pause(store: Store, before: ExperimentRecord) -> str:
     else:
         said = f'experiment {record.id} was paused {wording.age(before.paused_at, time.time())}'
     if active:
-        said += f': what runs goes on, what is queued waits ({wording.states(active)})'
+        waits = [wait for wait in store.waits(record.id) if wait.is_taken]
+        shown = wording.states(wording.shown_counts(active, waits))
+        said += f': what runs goes on, what is queued waits ({shown})'
+        if waits:
+            said += (
+                f'; what waits in {wording.engines(wait.backend for wait in waits)} may start there'
+            )
     else:
         said += ': no unit is active; one that is added or restarted waits'
     return f'{said}; to let it start: xmanager resume {record.id}'

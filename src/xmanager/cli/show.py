@@ -67,9 +67,15 @@ def _show_experiment(store: Store, where: Address, as_json: bool) -> None:
         tables.show(_COLUMNS, [_row(unit, now) for unit in units])
     if any(unit.is_active for unit in units) and _is_left_alone(store, record):
         terminal.note(
-            f'nobody supervises experiment {record.id}: what is shown may be out of date, and no unit starts. '
+            f'nobody supervises experiment {record.id}: what is shown may be out of date, and {_left(units)}. '
             f'xmanager supervise {record.id} goes on with it'
         )
+
+
+def _left(units: Sequence[UnitRecord]) -> str:
+    """What units miss while nobody supervises; what has a reference is in the queue of its engine, and starts there."""
+    taken = any(wording.shown_state(unit) == 'waiting' for unit in units)
+    return 'no other unit is submitted' if taken else 'no unit starts'
 
 
 def _is_left_alone(store: Store, record: ExperimentRecord) -> bool:

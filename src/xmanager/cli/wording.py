@@ -78,6 +78,13 @@ def shown_counts(counts: Mapping[str, int], waits: Iterable[Wait]) -> dict[str, 
     return dict(Counter(counts) + Counter(waiting=waiting) - Counter(starting=waiting))
 
 
+def engines(backends: Iterable[str]) -> str:
+    """What people call these back ends: `Slurm`."""
+    from xmanager.ledger.sentences import engine_name
+
+    return ' and '.join(engine_name(name) for name in sorted(set(backends)))
+
+
 def states(counts: Mapping[str, int]) -> str:
     """`10 completed, 2 failed`."""
     return ', '.join(f'{counts[state]:,} {state}' for state in ORDER if counts.get(state))

@@ -238,7 +238,8 @@ class Store(Reader):
         with self._database.writing() as connection:
             commands.delete_experiment(connection, experiment_id)
         if aside.exists():
-            _remove(aside, experiment_id)
+            for place in (*_linked(aside, f'{self.home_id}-{experiment_id}'), aside):
+                _remove(place, experiment_id)
 
     # Transactions
 
@@ -290,6 +291,12 @@ class Store(Reader):
     def _count_own(self, experiment_ids: Iterable[int], step: int) -> None:
         for id in experiment_ids:
             self._own_commits[id] = self._own_commits.get(id, 0) + step
+
+
+def _linked(folder: Path, name: str) -> set[Path]:
+    """Folders of that name, which other machines see: of their units an experiment's own folder has links only."""
+    targets = [Path(os.readlink(path)) for path in folder.iterdir() if path.is_symlink()]
+    return {place.parent for place in targets if place.parent.name == name and place.is_dir()}
 
 
 def _remove(folder: Path, experiment_id: int) -> None:

@@ -14,7 +14,7 @@ from xmanager.backends import load
 from xmanager.errors import FencedError, LedgerError, StoreError, XManagerError
 from xmanager.store import Home, Store
 from xmanager.store.presence import Lock, Presence
-from xmanager.supervise.on_demand import OnDemand
+from xmanager.supervise.on_demand import OnDemand, is_needed
 from xmanager.supervise.supervisor import Supervisor
 from xmanager.supervise.tenure import Tenure
 
@@ -133,7 +133,7 @@ def _supervise(
             if on_demand.may_leave(supervisor.rests):
                 supervisor.leave()
                 tenure.end()
-                return lambda: presence.is_launching() or bool(store.requests(experiment_id))
+                return lambda: is_needed(store, experiment_id, presence)
             tenure.keep()
             if not has_rung:  # Else what has happened meanwhile is still to be looked at.
                 alarm.wait(supervisor.patience())

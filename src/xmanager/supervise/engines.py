@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from xmanager.backend import WITHIN_VARIABLE, Backend, Capacity, Task
+from xmanager.errors import ExecutorError, UsageError
 from xmanager.ledger import Demand, Entry, Ledger, place
 from xmanager.store import Store
 from xmanager.store.presence import Presence
@@ -56,9 +57,15 @@ class Engines:
         return iter(self._engines.values())
 
     def get(self, name: str) -> Engine:
-        """Raises ExecutorError if there is no such back end, LedgerError if its capacity can't be shared out."""
+        """Raises ExecutorError if there is no such back end or its settings make no sense.
+
+        LedgerError if its capacity can't be shared out.
+        """
         if name not in self._engines:
-            backend = self._load(name)
+            try:
+                backend = self._load(name)
+            except (UsageError, ImportError) as error:
+                raise ExecutorError(str(error)) from error
             capacity = backend.capacity()
             account = self._account(backend, capacity)
             self._engines[name] = Engine(name, backend, account, capacity is None)

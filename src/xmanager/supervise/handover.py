@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import attrs
 
+from xmanager.backend import Deferred, Rejected, Submitted
 from xmanager.errors import ExecutorError, LedgerError
 from xmanager.store import QUEUED, STARTING, Change, Store, UnitRecord
+from xmanager.supervise.adoption import Adoption
 from xmanager.supervise.engines import Engine, Engines
 from xmanager.supervise.outbox import Outbox
 from xmanager.supervise.running import Fleet
+from xmanager.supervise.trouble import PASSING
 from xmanager.supervise.waiting_line import WaitingLine
 
 _MOST = 1000  # Units in one call; more would be several arrays on most sites anyway (Slurm's MaxArraySize: 1001).
 _SILENCE = 0.1  # Seconds in which no unit was added: what was added together is then all there.
 _LONGEST_GATHERING = 1.0
 _LONGEST_DELAY = 300.0
+_AGAIN = 10.0  # Seconds until an engine that gave no answer is called again.
 
 
 @attrs.define(eq=False)
@@ -48,6 +53,7 @@ class Handover:
         engines: Engines,
         outbox: Outbox,
         fleet: Fleet,
+        adoption: Adoption,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -55,6 +61,7 @@ class Handover:
         self._engines = engines
         self._outbox = outbox
         self._fleet = fleet
+        self._adoption = adoption
         self._clock = clock
         self._counters: dict[str, _Counter] = {}
         self._seen_up_to = 0
@@ -119,11 +126,14 @@ class Handover:
 
     def _due(self, counter: _Counter) -> float:
         gathered = min(counter.grew_at + _SILENCE, counter.since + _LONGEST_GATHERING)
-        return max(gathered, counter.not_before)
+        return max(gathered, self._barred_until(counter))
+
+    def _barred_until(self, counter: _Counter) -> float:
+        return max(counter.not_before, self._adoption.asks_again_at(counter.engine.name))
 
     def _is_ready(self, counter: _Counter, is_launching: bool) -> bool:
         now = self._clock()
-        if now < counter.not_before:
+        if now < self._barred_until(counter):
             return False
         return counter.line.is_full or not is_launching or now >= self._due(counter)
 
@@ -141,11 +151,44 @@ class Handover:
 
     def _submit(self, counter: _Counter, records: list[UnitRecord]) -> bool:
         """Returns whether the engine takes no more for now."""
-        delay = self._fleet.hand_over(records, counter.engine) if records else None
-        if delay is None:
+        delay = self._call(counter.engine, records) if records else 0.0
+        if not delay:
             counter.most, counter.delay, counter.not_before = min(_MOST, 8 * counter.most), 0.0, 0.0
             return False
         counter.most = 1
         counter.delay = min(_LONGEST_DELAY, max(delay, 1.5 * counter.delay))
         counter.not_before = self._clock() + counter.delay
         return True
+
+    def _call(self, engine: Engine, records: Sequence[UnitRecord]) -> float:
+        """Returns how many seconds later to try what was turned away for now; 0 if nothing was."""
+        requests: dict[int, Any] = {}
+        delays = [0.0]
+        for record in records:
+            try:
+                requests[record.id] = engine.backend.render(record.as_unit(), {})
+            except ExecutorError as error:
+                self._fleet.turn_away(record, Rejected(str(error)))
+            except PASSING as error:
+                delays.append(self._fleet.turn_away(record, Deferred(str(error).rstrip('.'))))
+        rendered = [record for record in records if record.id in requests]
+        try:
+            answers = engine.backend.submit([*requests.values()]) if requests else []
+        except PASSING as error:
+            self._doubt(rendered, error)
+            return _AGAIN
+        for record, answer in zip(rendered, answers, strict=True):
+            if isinstance(answer, Submitted):
+                self._fleet.take_in(record, answer.ref, engine)
+            else:
+                delays.append(self._fleet.turn_away(record, answer))
+        return max(delays)
+
+    def _doubt(self, records: Sequence[UnitRecord], error: Exception) -> None:
+        """Any of them may run by now: none is queued again, or ended, before the engine has told whether it has it."""
+        message = f'waits: {str(error).rstrip(".")}'
+        for record in records:
+            self._outbox.record(record, STARTING, message=message)
+        self._adoption.hold(
+            [attrs.evolve(record, state=STARTING, message=message) for record in records]
+        )

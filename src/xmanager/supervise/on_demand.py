@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from xmanager.store import CREATING, QUEUED, Store
 from xmanager.store.presence import Presence
 
-_SETTLING: Final = (
-    1.0  # Seconds after which engines that answer in the background have told of all units.
-)
+# Seconds after which engines that answer in the background have told of all units.
+_SETTLING: Final = 1.0
 _LINGER: Final = 10.0  # Whoever waits or follows calls more often than that.
 _TOLD: Final = 1.0
 
@@ -41,3 +41,14 @@ class OnDemand:
             self._told_at = now
             self._presence.tell_looked()
         return now >= self._called_at + _LINGER and rests()
+
+
+def is_needed(store: Store, experiment_id: int, presence: Presence) -> bool:
+    """Whether there is something that engines don't do by themselves. To be asked again once nobody supervises.
+
+    Whoever wrote it while a supervisor was leaving may have found that there is one.
+    """
+    if presence.is_launching() or store.requests(experiment_id):
+        return True
+    counts = store.counts(experiment_id)
+    return bool(counts.get(CREATING) or counts.get(QUEUED))

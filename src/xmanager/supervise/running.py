@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from xmanager.backend import Deferred, Grant, Observation, Rejected, TaskObservation, Unit
+from xmanager.backend import (
+    Deferred,
+    Grant,
+    Observation,
+    Rejected,
+    TaskObservation,
+    Unit,
+)
 from xmanager.ledger import Hold
 from xmanager.store import (
     FAILED,
@@ -22,6 +29,7 @@ from xmanager.supervise import outcomes, references, retries
 from xmanager.supervise.admission import longest
 from xmanager.supervise.engines import Engine
 from xmanager.supervise.outbox import Outbox
+from xmanager.supervise.trouble import PASSING, Trouble
 
 
 @attrs.define
@@ -62,6 +70,8 @@ class Fleet:
         self._units: dict[int, Running] = {}
         # Units that could not be started whole: what they hold is free once nothing of them is left.
         self._undone: list[tuple[int, Engine]] = []
+        self._unstopped: set[int] = set()  # Units whose engine is still to be told to end them.
+        self._trouble = Trouble()
 
     def __contains__(self, unit_id: int) -> bool:
         return unit_id in self._units
@@ -96,36 +106,21 @@ class Fleet:
         if isinstance(answer, Rejected | Deferred):
             self._undone.append((record.id, engine))
             self._give_back_undone()
-            self._turn_away(record, answer)
+            self.turn_away(record, answer)
             return False
         self._units[record.id] = Running(record, unit, answer.ref, engine, record.stopping)
         self._outbox.record(record, RUNNING, reference=answer.ref)
         return True
 
-    def hand_over(self, records: Sequence[UnitRecord], engine: Engine) -> float | None:
-        """Submits units whose intent is recorded to an engine that queues by itself, in one call.
-
-        Returns None if it has answered for all of them, else how many seconds later to try those that it can't take
-        now, which are queued again.
-        """
-        requests = [engine.backend.render(record.as_unit(), {}) for record in records]
-        delays = []
-        for record, answer in zip(records, engine.backend.submit(requests), strict=True):
-            if isinstance(answer, Rejected | Deferred):
-                self._turn_away(record, answer)
-                delays += [answer.delay] if isinstance(answer, Deferred) else []
-            else:
-                self._enter(record, answer.ref, engine)
-                self._outbox.record(record, STARTING, message='', reference=answer.ref)
-        return max(delays, default=None)
-
-    def _turn_away(self, record: UnitRecord, answer: Rejected | Deferred) -> None:
+    def turn_away(self, record: UnitRecord, answer: Rejected | Deferred) -> float:
+        """The engine has not taken the unit. Returns how many seconds later to try it again; 0 if never."""
         if isinstance(answer, Deferred):
             message = f'waits: {answer.reason}'
             self._outbox.record(record, QUEUED, why=answer.reason, message=message)
-            return
+            return answer.delay
         message = f'job {answer.task} {answer.reason}' if answer.task else answer.reason
         self._outbox.record(record, FAILED, why=answer.reason, message=message)
+        return 0.0
 
     def resume(self, record: UnitRecord, recorded: str, engine: Engine) -> None:
         """A unit that an engine which queues by itself took; `recorded` is its reference, as recorded or found."""
@@ -133,6 +128,11 @@ class Fleet:
         self._enter(record, reference, engine, restarts)
         if recorded != record.reference:
             self._outbox.record(record, STARTING, reference=recorded)
+
+    def take_in(self, record: UnitRecord, reference: str, engine: Engine) -> None:
+        """A unit that such an engine has just taken."""
+        self._enter(record, reference, engine)
+        self._outbox.record(record, STARTING, message='', reference=reference)
 
     def _enter(self, record: UnitRecord, reference: str, engine: Engine, restarts: int = 0) -> None:
         submitted = attrs.evolve(record, attempt=record.attempt - restarts)
@@ -173,8 +173,17 @@ class Fleet:
 
     def observe(self, engine: Engine) -> None:
         """Asks a back end for its units, and records the ends of those that have ended."""
+        if self._unstopped:
+            again, self._unstopped = self._unstopped, set()
+            self._stop([self._units[id] for id in again if id in self._units])
         mine = {one.reference: one for one in self._units.values() if one.engine is engine}
-        seen = engine.backend.observe({reference: one.unit for reference, one in mine.items()})
+        try:
+            seen = engine.backend.observe({reference: one.unit for reference, one in mine.items()})
+        except PASSING as error:
+            self._trouble.tell(error)
+            return
+        if not self._unstopped:
+            self._trouble.is_over()
         for reference, observation in seen.items():
             self._consider(mine[reference], observation)
         self._give_back_undone()
@@ -194,7 +203,7 @@ class Fleet:
             self._end(running, observation)
         elif not running.culprit and (wrong := outcomes.first_gone_wrong(observation)):
             running.culprit = wrong
-            running.engine.backend.stop({running.reference: running.unit}, None)
+            self._stop([running])
 
     def _note_standing(self, running: Running, observation: Observation) -> None:
         """Records what an engine that queues by itself has done with a unit since it was last looked at."""
@@ -311,8 +320,12 @@ class Fleet:
 
     def _stop(self, units: Sequence[Running]) -> None:
         for engine in {running.engine.name: running.engine for running in units}.values():
-            mine = {one.reference: one.unit for one in units if one.engine is engine}
-            engine.backend.stop(mine, None)
+            mine = [one for one in units if one.engine is engine]
+            try:
+                engine.backend.stop({one.reference: one.unit for one in mine}, None)
+            except PASSING as error:
+                self._unstopped.update(one.record.id for one in mine)
+                self._trouble.tell(error)
 
 
 def _retry(running: Running, observation: Observation) -> retries.Retry | None:

@@ -71,7 +71,7 @@ class Supervisor:
         self._fleet = Fleet(self._outbox, clock, self._restart_at)
         self._adoption = Adoption(self._engines, self._fleet, self._outbox, clock)
         self._handover = Handover(
-            store, experiment_id, self._engines, self._outbox, self._fleet, clock
+            store, experiment_id, self._engines, self._outbox, self._fleet, self._adoption, clock
         )
         self._line = WaitingLine(store, experiment_id, without=self._handover.names)
         self._admission = Admission(self._line, self._engines)
@@ -132,7 +132,12 @@ class Supervisor:
         return min([_IDLE, *periods])
 
     def has_work(self) -> bool:
-        """Whether the experiment still needs a supervisor."""
+        """Whether the experiment still needs a supervisor.
+
+        Raises ExecutorError if all that it needs one for is with an engine that this one can't use.
+        """
+        if self._adoption.unusable and not (self._fleet or self._line or self._handover):
+            raise self._adoption.unusable
         if self._outbox or self._fleet or any(self._fleet.needs(e) for e in self._engines):
             return True
         if self._presence.is_launching() or self.store.requests(self.experiment_id):
@@ -219,7 +224,7 @@ class Supervisor:
             if unit.id in self._fleet:
                 running.setdefault((request.outcome, request.message), []).append(unit)
             elif unit.id in self._adoption:
-                self._adoption.ask_to_end(unit.id, request.outcome, request.message)
+                self._adoption.ask_to_end([unit], request.outcome, request.message)
             elif unit.is_active:
                 self._due.pop(unit.id, None)
                 self._outbox.record(
@@ -253,8 +258,11 @@ class Supervisor:
         if self._launching or self._line or self._handover:
             return False
         due = due_auxiliaries(self.store, self.experiment_id, self._clock())
+        self._adoption.ask_to_end(
+            [one for one in due if one.id in self._adoption], COMPLETED, _SERVED
+        )
         for unit in due:
-            if unit.id not in self._fleet:
+            if unit.id not in self._fleet and unit.id not in self._adoption:
                 self._due.pop(unit.id, None)
                 self._outbox.record(unit, COMPLETED, why=_SERVED, message=_SERVED)
         return self._fleet.ask_to_end(self._fleet.among(due), COMPLETED, _SERVED)

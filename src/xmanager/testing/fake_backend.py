@@ -213,8 +213,7 @@ class FakeBackend:
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """References of those units whose keys were submitted."""
         self._fail('find')
-        refs = {unit.key: ref for ref, unit in self.engine.units.items()}
-        return {unit.key: refs[unit.key] for unit in units if unit.key in refs}
+        return self._found(units)
 
     def observe(self, refs: Mapping[str, Unit]) -> Mapping[str, Observation]:
         """How the tasks fare by the clock."""
@@ -244,12 +243,16 @@ class FakeBackend:
         """Nothing is held; `closed` tells that it was called."""
         self.closed = True
 
+    def _found(self, units: Sequence[Unit]) -> Mapping[str, str]:
+        refs = {unit.key: ref for ref, unit in self.engine.units.items()}
+        return {unit.key: refs[unit.key] for unit in units if unit.key in refs}
+
     def _submit(self, request: FakeRequest) -> Submitted | Deferred | Rejected:
         if self.room < 1:
             return Deferred('QOSMaxSubmitJobPerUserLimit')
         self.room -= 1
         unit, now = request.unit, self._clock()
-        ref = self.find([unit]).get(unit.key) or f'fake-{next(self.engine.numbers)}'
+        ref = self._found([unit]).get(unit.key) or f'fake-{next(self.engine.numbers)}'
         known = self.engine.tasks.get(ref, {})
         fresh = [task for task in unit.tasks if task.name not in known]
         outcomes = {task.name: self._outcome(unit, task) for task in fresh}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from xmanager.errors import NotFoundError
@@ -83,6 +85,19 @@ class StoreContract(UnitsContract, MovesContract, LeasesContract):
         assert store.units_by_id([unit.id]) == []
         assert store.events() == []
         assert store.requests(experiment.id) == []
+
+    def test_with_an_experiment_go_its_units_files_in_a_folder_that_other_machines_see(
+        self, store: Store, experiment: ExperimentRecord, tmp_path: Path
+    ) -> None:
+        name = f'{store.home_id}-{experiment.id}'
+        shared, foreign = tmp_path / 'shared' / name, tmp_path / 'data'
+        for folder in (shared / '1' / 'train', foreign / 'kept'):
+            folder.mkdir(parents=True)
+        (experiment.folder / '1').symlink_to(shared / '1')
+        (experiment.folder / '2').symlink_to(foreign / 'kept')
+        store.delete_experiment(experiment.id)
+        assert [*shared.parent.iterdir()] == []
+        assert (foreign / 'kept').is_dir()
 
     def test_an_experiment_whose_folder_is_gone_can_be_deleted(
         self, store: Store, experiment: ExperimentRecord

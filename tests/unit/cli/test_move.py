@@ -25,6 +25,15 @@ def test_units_of_several_experiments_are_moved_at_once(run, lab, supervisor):
     assert supervisor == [1, 2]
 
 
+def test_what_another_queue_has_is_said_to_keep_its_place(run, lab, supervisor):
+    lab.experiment('queued')
+    lab.submitted(1, 'waits: Priority', '')
+    assert run('move', 1, '--importance', 'high').out == (
+        'moved 3 units of experiment 1 to high; '
+        '2 of them, in the queue of Slurm, keep their place there\n'
+    )
+
+
 def test_what_is_there_already_is_told_apart_and_wakes_nobody(run, lab, supervisor):
     lab.experiment('queued', 'queued', 'queued')
     run('move', '1.1', '1.2', '--importance', 'high')

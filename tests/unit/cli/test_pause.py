@@ -10,6 +10,16 @@ def test_pausing_says_what_goes_on_and_what_waits(run, lab, supervisor):
     assert supervisor == [1]
 
 
+def test_pausing_says_that_what_another_queue_has_may_start(run, lab, supervisor):
+    lab.experiment('running', 'queued')
+    lab.submitted(1, 'waits: Priority', '')
+    assert run('pause', 1).out == (
+        'paused experiment 1: what runs goes on, what is queued waits '
+        '(1 running, 2 waiting, 1 queued); what waits in Slurm may start there; '
+        'to let it start: xmanager resume 1\n'
+    )
+
+
 def test_pausing_again_changes_nothing_and_says_since_when(run, lab, supervisor):
     lab.experiment('queued')
     run('pause', 1)

@@ -166,3 +166,10 @@ def test_the_machine_on_which_a_unit_runs_is_told(run, lab):
     [unit] = lab.submitted(1, 'waits: Priority')
     lab.move(unit, 'running', message='on n3')
     assert run('show', 1).lines[-1].split()[-2:] == ['on', 'n3']
+
+
+def test_what_misses_a_supervisor_is_told_as_it_is(lab, run):
+    record = lab.experiment('queued')
+    assert 'and no unit starts' in run('show', record.id).err
+    lab.submitted(record.id, 'waits: Priority')
+    assert 'and no other unit is submitted' in run('show', record.id).err

@@ -15,6 +15,8 @@ from xmanager.launch.session import Session
 def run(tmp_path, monkeypatch):
     """Writes a script and runs it; its lines are numbered from 1."""
     monkeypatch.chdir(tmp_path)
+    # As in a process of its own: whatever test ran before in this one.
+    monkeypatch.delitem(sys.modules, 'absl.app', raising=False)
 
     def run(text, *argv, name='launcher.py'):
         (tmp_path / name).write_text(textwrap.dedent(text).lstrip('\n'))

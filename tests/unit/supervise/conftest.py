@@ -40,6 +40,7 @@ class World:
         """Adds one unit with a job for each command; returns its id."""
         requirements = facts.pop('requirements', {'cpu': 1.0})
         options = facts.pop('options', {})
+        backend = facts.pop('backend', 'fake')
         tasks = tuple(
             Task(
                 name=f'job{i}',
@@ -51,7 +52,7 @@ class World:
             )
             for i, command in enumerate(commands)
         )
-        new = NewUnit(kind=kind, backend='fake' if tasks else '', tasks=tasks, **facts)  # type: ignore[arg-type]
+        new = NewUnit(kind=kind, backend=backend if tasks else '', tasks=tasks, **facts)  # type: ignore[arg-type]
         [(record, _)] = self.store.add_units(self.experiment_id, [new], actor='test')
         return record.id
 

@@ -131,7 +131,7 @@ def test_nothing_is_concluded_from_an_engine_that_can_not_be_asked(cluster: Worl
     cluster.store.request(cluster.experiment_id, [stopped], 'stop', actor='somebody')
     cluster.later(6)
     assert cluster.states([unit, stopped]) == ['starting', 'starting']
-    cluster.later(6)
+    cluster.later(8)
     assert cluster.states([unit, stopped]) == ['starting', 'stopped']
     assert cluster.unit(unit).reference
 

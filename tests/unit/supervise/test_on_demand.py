@@ -1,7 +1,7 @@
 import pytest
 
 from xmanager.store.presence import Presence
-from xmanager.supervise.on_demand import OnDemand
+from xmanager.supervise.on_demand import OnDemand, is_needed
 from xmanager.testing.store_fixtures import SettableClock
 
 
@@ -100,3 +100,16 @@ def test_local_units_may_not_be_left(world):
     world.add('run 50')
     world.settle()
     assert not world.supervisor.rests()
+
+
+def test_a_unit_that_came_while_a_supervisor_was_leaving_needs_another_one(cluster):
+    presence = Presence(cluster.store.home.experiment_folder(cluster.experiment_id))
+    cluster.add('wait 5 run 50')
+    cluster.settle()
+    assert cluster.supervisor.rests()
+    assert not is_needed(cluster.store, cluster.experiment_id, presence)
+    cluster.add('wait 5 run 50')
+    assert is_needed(cluster.store, cluster.experiment_id, presence)
+    cluster.settle()
+    cluster.store.request(cluster.experiment_id, None, 'stop', actor='somebody')
+    assert is_needed(cluster.store, cluster.experiment_id, presence)

@@ -129,7 +129,7 @@ def _started(request: Request, folder: str) -> tuple[Step, ...]:
 
 
 def _started_step(step: Step, folder: str, group: int | None) -> Step:
-    srun = step.srun if group is None and step.is_alone else _srun(step, group)
+    srun = () if group is None and step.is_alone else _srun(step, group)
     argv = step.argv
     if step.container is not None:
         argv = ('/bin/sh', f'{folder}/{_CONTAINER_SCRIPT}', *argv)
@@ -149,7 +149,7 @@ def _srun(step: Step, group: int | None) -> tuple[str, ...]:
         words.append(f'--het-group={group}')
     if step.replicas > 1:
         words.append('--label')
-    return (*words, *step.srun)
+    return tuple(words)
 
 
 def _plain(request: Request) -> str:

@@ -35,7 +35,7 @@ class Step:
 
     `env` is what the user set and the marks that we add, `prepended` the places that go before those that a variable
     names already; `secrets` maps a variable to its name in the environment of `sbatch`. `setup` are lines for bash.
-    `replicas` is the number of Slurm tasks; `srun` are options with which a step must be started by `srun`.
+    `replicas` is the number of Slurm tasks; `srun` are the options of `srun`, for steps that it starts.
     """
 
     task: str
@@ -59,7 +59,7 @@ class Step:
     @property
     def is_alone(self) -> bool:
         """One process that the batch script can start itself, without `srun`."""
-        return self.replicas == 1 and not self.srun
+        return self.replicas == 1
 
 
 @attrs.frozen

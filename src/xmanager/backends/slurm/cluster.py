@@ -11,6 +11,8 @@ from xmanager.backends.slurm.watching import Watch
 from xmanager.errors import ExecutorError, UnreachableError
 
 _PATIENCE = 10.0
+_NO_SUCH_NODES = 'node configuration is not available'
+_MOST_NODES = 8  # Kinds of nodes in one sentence.
 
 
 class Cluster:
@@ -19,7 +21,7 @@ class Cluster:
     def __init__(self, site: Site, environ: Mapping[str, str], login: str) -> None:
         self.site = site
         self.submissions = Submissions(site, environ)
-        self.watch = Watch(site, self.submissions.origins.get)
+        self.watch = Watch(site, self.submissions)
         self._login = login
         self._flaws: dict[tuple[tuple[str, ...], ...], str] = {}
 
@@ -56,15 +58,29 @@ class Cluster:
         if commands.is_out_of_reach(said):
             _warn(said)
             return ''
-        return f'Slurm would not run this job: {said}. It was asked for: {_shown(options)}.'
+        flaw = f'Slurm would not run this job: {said}. It was asked for: {_shown(options)}.'
+        if _NO_SUCH_NODES in said:
+            flaw += self._nodes()
+            if any('gpu:' in word for stated in options for word in stated):
+                flaw += ' If a GPU has another name there, say it by Slurm(gpu_types=…).'
+        return flaw
+
+    def _nodes(self) -> str:
+        """What there is to ask for, as one more sentence."""
+        try:
+            found = commands.read_nodes(self.site.run(commands.NODES, timeout=_PATIENCE))
+        except UnreachableError:  # Then what was refused must do.
+            return ''
+        if not found:
+            return ''
+        return f' Its nodes have: {"; ".join(found[:_MOST_NODES])}{"; …" if found[_MOST_NODES:] else ""}.'
 
     def _without_slurm(self, error: NoProgramError) -> str:
-        where = f'on {self._login}' if self._login else 'on this machine'
-        text = str(error).rstrip('.')
         if self._login:
-            return f'Slurm is not to be had {where}: {text}. Name a login node of the cluster.'
+            return str(error)
+        text = str(error).rstrip('.')
         return (
-            f'Slurm is not to be had {where}: {text}. Launch on a login node of the cluster, '
+            f'Slurm is not to be had on this machine: {text}. Launch on a login node of the cluster, '
             "or name one: Slurm(login='user@host')."
         )
 

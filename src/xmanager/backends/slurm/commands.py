@@ -188,11 +188,6 @@ def read_completions(answer: Answer) -> Rows:
 # --- what is asked of it
 
 
-def cancel_pending(names: Iterable[str]) -> list[str]:
-    """Takes out of the queue those that have not begun; spares the others."""
-    return ['scancel', '--quiet', '--state=PENDING', *names]
-
-
 def signal(number: str, names: Iterable[str], *, steps_only: bool) -> list[str]:
     """Signals those that run: all processes, or only those that `srun` started."""
     full = () if steps_only else ('--full',)
@@ -213,6 +208,21 @@ def read_config(answer: Answer) -> dict[str, str]:
         raise UnreachableError(f'scontrol: {words(answer)}')
     pairs = (line.partition('=') for line in answer.out.splitlines())
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+
+
+NODES = ('sinfo', '--noheader', '--format=%R|%c|%m|%G')
+
+
+def read_nodes(answer: Answer) -> list[str]:
+    """What the nodes of each partition have, such as `high: 8 CPUs, 8000 MB, gpu:a100:4`."""
+    found: dict[str, None] = {}
+    for line in answer.out.splitlines() if answer.code == 0 else ():
+        fields = [field.strip() for field in line.split('|')]
+        if len(fields) == 4:
+            partition, cpus, memory, gres = fields
+            gpus = '' if gres in ('', '(null)') else f', {gres}'
+            found[f'{partition}: {cpus} CPUs, {memory} MB{gpus}'] = None
+    return list(found)
 
 
 # --- what sbatch answers

@@ -105,10 +105,7 @@ class LocalSite:
             for folder in sorted({os.path.dirname(path) for path in files}):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
             for path, content in files.items():
-                with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
-                    file.write(content)
-                os.chmod(file.name, 0o700 if content.startswith(b'#!') else 0o600)
-                os.replace(file.name, path)
+                _write(path, content)
         except OSError as error:
             raise UnreachableError(
                 f'{error.filename or os.path.dirname(path)} could not be written: {error.strerror}.'
@@ -231,6 +228,18 @@ class _Command:
             self._process.kill()
             self._process.wait()
         self._files.close()
+
+
+def _write(path: str, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.chmod(file.name, 0o700 if content.startswith(b'#!') else 0o600)
+            os.replace(file.name, path)
+        except OSError:  # The disk is full: it need not become fuller.
+            os.unlink(file.name)
+            raise
 
 
 def _content(file: IO[bytes]) -> str:

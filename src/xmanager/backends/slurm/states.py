@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -10,7 +11,7 @@ import attrs
 from xmanager.backend import Task, TaskObservation
 from xmanager.backends.slurm.batch import LOST_FOLDER
 from xmanager.backends.slurm.commands import Row
-from xmanager.backends.slurm.node.element import Begun, End
+from xmanager.backends.slurm.node.element import SUPERSEDED, Begun, End
 
 _TERM, _KILL = 15, 9
 
@@ -34,10 +35,14 @@ _LOST = {
     'RECONFIG_FAIL': 'node {} could not be reconfigured (Slurm: RECONFIG_FAIL)',
     'REVOKED': 'was moved to another cluster (Slurm: REVOKED)',
 }
+_OUT_OF_MEMORY = 'OUT_OF_MEMORY'
+_MEMORY = f'ran out of memory (Slurm: {_OUT_OF_MEMORY})'
 
 _RECORD_DELAY = 5.0
 """Seconds after which the record of a job that is over is there, if it ever will be: NFS shows it late."""
 _KILLED_DELAY = 2.0
+_EXPLAINING = 2.0
+"""Seconds for which the end of a program that failed is kept back until Slurm has said whether it lacked memory."""
 _FORGOTTEN_DELAY = 10.0
 
 
@@ -55,11 +60,11 @@ class Facts:
     """All that is known of one task of a submitted unit.
 
     `begun` and `ends` are records by restart. `row` is Slurm's word of the task, asked for after the newest of them
-    was seen; without one, `missing` says what was asked for it in vain. `waited` is for how many seconds Slurm's word
-    has been that the task is over, or not known. `is_alone`: the unit has no other task. `stopping` and `killing`: it
-    was asked to end, and was sent KILL. `folder` is the batch's, `user` who cancelled it, `tells_who` whether Slurm's
-    accounts may still tell that. `submitted_at` and `noticed_at` (of the newest record) are times of this machine's
-    clock, 0 if not known.
+    was seen; without one, `missing` says what was asked for it in vain. `waited` is how many seconds after Slurm's word
+    that the task is over, or not known, records were looked for. `is_alone`: the unit has no other task. `stopping` and
+    `killing`: it was asked to end, and was sent KILL. `folder` is the batch's, `user` who cancelled it, `tells_who`
+    whether Slurm's accounts may still tell that. `submitted_at` and `noticed_at` (of the newest record) are times of
+    this machine's clock, 0 if not known; `age` is for how many seconds the newest record has been known.
     """
 
     task: Task
@@ -75,6 +80,7 @@ class Facts:
     tells_who: bool = True
     submitted_at: float = 0.0
     noticed_at: float = 0.0
+    age: float = math.inf
     user: str = ''
 
     @property
@@ -100,15 +106,12 @@ def judge(facts: Facts) -> Judgement:
     """The last word is the record of a program that ended by itself; else Slurm says why it ended, or what comes."""
     for restart, end in sorted(facts.ends.items()):
         if _is_final(end, facts):
+            if _may_lack_memory(end, facts):
+                return Judgement(_running(facts), Need.DETAILS)
             return Judgement(_ended(facts, restart, end))
     if facts.row is not None:
         return _judge_by_row(facts, facts.row)
     return _judge_without_row(facts)
-
-
-def is_waiting(row: Row) -> bool:
-    """Whether Slurm has it in its queue."""
-    return row.state in _WAITING
 
 
 def is_over(row: Row) -> bool:
@@ -123,6 +126,13 @@ def _is_final(end: End, facts: Facts) -> bool:
     if end.refused:
         return not end.refused.startswith('has ended already')
     return not end.terminated and not (facts.is_alone and end.signal == _KILL)
+
+
+def _may_lack_memory(end: End, facts: Facts) -> bool:
+    """Whether Slurm is to be asked why it failed: it may have survived one of its processes, and knows no reason."""
+    has_failed = bool(end.exit_code) and not (end.refused or end.timed_out or facts.stopping)
+    is_open = facts.missing is Need.NOTHING and not (facts.row and is_over(facts.row))
+    return facts.is_alone and has_failed and is_open and facts.age < _EXPLAINING
 
 
 def _judge_by_row(facts: Facts, row: Row) -> Judgement:
@@ -162,7 +172,7 @@ def _judge_without_row(facts: Facts) -> Judgement:
         return Judgement(going_on, Need.DETAILS if latest or facts.stopping else Need.QUEUE)
     if facts.missing is Need.QUEUE:
         return Judgement(going_on, Need.DETAILS)
-    if facts.stopping and not facts.begun and not latest:
+    if facts.stopping and not facts.begun and not latest and facts.waited >= 0.0:
         return Judgement(TaskObservation('exited', signal=_TERM))
     if facts.missing is Need.DETAILS:
         return Judgement(going_on, Need.HISTORY)
@@ -223,9 +233,10 @@ def _ended(facts: Facts, restart: int, end: End) -> TaskObservation:
     begun = facts.begun.get(restart)
     started_at = _started_at(facts, begun)
     reason, cause = _told(facts, end)
+    is_ours = not end.refused.startswith(SUPERSEDED)
     return TaskObservation(
-        'exited',
-        exit_code=end.exit_code,
+        'exited' if is_ours else 'vanished',
+        exit_code=end.exit_code if is_ours else None,
         signal=end.signal,
         started_at=started_at,
         ended_at=_ended_at(facts, begun, end, started_at),
@@ -251,8 +262,12 @@ def _told(facts: Facts, end: End) -> tuple[str, str]:
     options = facts.task.options
     if end.timed_out:
         return f'timed out after {options.get("timeout")} s', 'timeout'
+    if end.refused.startswith(SUPERSEDED):
+        return f'{end.refused}, of which no more is known', ''
     if end.refused:
         return end.refused, ''
+    if end.has_failed and facts.row and facts.row.state == _OUT_OF_MEMORY:
+        return _MEMORY, ''
     name = options.get('warn_signal') or 'SIGUSR1'
     if end.warned and end.signal is not None and _number(name) == end.signal:
         when = f'{options.get("warn_before")} s before its timeout'
@@ -291,7 +306,8 @@ def _over(facts: Facts, row: Row, end: End | None) -> TaskObservation:
 def _as_asked(facts: Facts, seen: TaskObservation, end: End | None) -> TaskObservation:
     if end is not None:
         return seen
-    return attrs.evolve(seen, exit_code=None, signal=_KILL if facts.killing else _TERM)
+    was_killed = facts.killing and facts.begun
+    return attrs.evolve(seen, exit_code=None, signal=_KILL if was_killed else _TERM)
 
 
 def _failed(facts: Facts, row: Row, seen: TaskObservation) -> TaskObservation:
@@ -314,8 +330,8 @@ def _explain(facts: Facts, row: Row) -> tuple[str, str, int]:
         return f"timed out{after} (Slurm's time limit)", 'timeout', _TERM
     if row.state == 'PREEMPTED':
         return 'was preempted by Slurm', 'preempted', _TERM
-    if row.state == 'OUT_OF_MEMORY':
-        return 'ran out of memory (Slurm: OUT_OF_MEMORY)', '', _KILL
+    if row.state == _OUT_OF_MEMORY:
+        return _MEMORY, '', _KILL
     if row.state == 'DEADLINE':
         return 'was ended at its deadline (Slurm: DEADLINE)', 'timeout', _TERM
     if row.state == 'CANCELLED':

@@ -7,9 +7,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import attrs
 
+from xmanager.backend import DEFAULT_GRACE, Unit
 from xmanager.backends.slurm import commands
 from xmanager.backends.slurm.site import Running, Site
 from xmanager.errors import UnreachableError
@@ -17,6 +19,10 @@ from xmanager.errors import UnreachableError
 _AGAIN = 5.0  # Seconds until what has not ended is told again, or Slurm is asked again.
 _MOMENT = 1.0  # Seconds from the beginning of a job until all of it has begun.
 _LAST_WORDS = 1.0
+_END = 'TERM'
+# By it elements kill their programs. KILL itself reaches a batch script's shell alone, or all only after the site's
+# KillWait, and may leave programs behind for good.
+_KILL = 'URG'
 _MOST = 500  # Names on one command line.
 
 
@@ -42,6 +48,16 @@ class Stop:
         return self.begun_at is not None and self.begun_at > self.told_at - moment
 
 
+def stop_of(unit: Unit, job: int, element: int | None, grace: float | None, now: float) -> Stop:
+    """The end of a unit that is asked for now; `grace` None is the longest that one of its tasks has."""
+    is_replicated = any((task.options.get('replicas') or 1) > 1 for task in unit.tasks)
+    stated = [task.options.get('grace') for task in unit.tasks]
+    own = max(DEFAULT_GRACE if one is None else float(one) for one in stated)
+    # What srun starts is told by steps: it would kill all copies at once if it were sent TERM itself.
+    is_alone = len(unit.tasks) == 1 and not is_replicated
+    return Stop(job, element, is_alone, now + (own if grace is None else grace), now)
+
+
 class Stops:
     """The stops of all units that have not ended yet, and what is still to be told to Slurm."""
 
@@ -65,8 +81,9 @@ class Stops:
 
     def begin(self, stops: Sequence[Stop]) -> None:
         """Takes out of the queue what has not begun, and sends TERM to what has."""
-        self._say(commands.cancel_pending, stops)
-        self._terminate(stops)
+        # Not `scancel --state=PENDING`: of an array that ends all elements that wait, whichever are named (22.05).
+        self._say(commands.cancel, [stop for stop in stops if stop.begun_at is None])
+        self._signal(_END, [stop for stop in stops if stop.begun_at is not None])
         self.advance([])
 
     def advance(self, stops: Iterable[Stop]) -> None:
@@ -75,8 +92,8 @@ class Stops:
         due = [stop for stop in stops if now >= _due(stop)]
         if due:
             missed = [stop for stop in due if now < stop.kill_at and stop.was_missed]
-            self._terminate(missed)
-            self._say(_kill, [stop for stop in due if now >= stop.kill_at])
+            self._signal(_END, missed)
+            self._signal(_KILL, [stop for stop in due if now >= stop.kill_at])
             # A plain cancel is for what was neither waiting nor running when it was told, but in between.
             self._say(commands.cancel, [stop for stop in due if stop not in missed])
             for stop in due:
@@ -108,9 +125,10 @@ class Stops:
         self._running = None
         self._todo.clear()
 
-    def _terminate(self, stops: Sequence[Stop]) -> None:
-        self._say(_term, [stop for stop in stops if stop.is_alone])
-        self._say(_term_steps, [stop for stop in stops if not stop.is_alone])
+    def _signal(self, name: str, stops: Sequence[Stop]) -> None:
+        for is_alone in (True, False):
+            command = partial(commands.signal, name, steps_only=not is_alone)
+            self._say(command, [stop for stop in stops if stop.is_alone is is_alone])
 
     def _say(self, command: Callable[[Sequence[str]], list[str]], stops: Sequence[Stop]) -> None:
         names = _names(stops)
@@ -155,15 +173,3 @@ def _names(stops: Sequence[Stop]) -> list[str]:
         if stop.element is not None:
             arrays.setdefault(stop.job, []).append(stop.element)
     return singles + [commands.elements(job, sorted(numbers)) for job, numbers in arrays.items()]
-
-
-def _term(names: Sequence[str]) -> list[str]:
-    return commands.signal('TERM', names, steps_only=False)
-
-
-def _term_steps(names: Sequence[str]) -> list[str]:
-    return commands.signal('TERM', names, steps_only=True)
-
-
-def _kill(names: Sequence[str]) -> list[str]:
-    return commands.signal('KILL', names, steps_only=False)

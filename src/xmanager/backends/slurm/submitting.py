@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import secrets
 import time
@@ -23,11 +24,9 @@ from xmanager.errors import UnreachableError
 
 Answer = Submitted | Deferred | Rejected
 
-_LONGEST = (
-    12.0  # Seconds after which what is left is put off: the supervisor has other things to do.
-)
+_LONGEST = 14.0  # Seconds for all that is asked at once: the supervisor has other things to do.
 _PATIENCE = 10.0  # Seconds for one call; sbatch itself gives up after 9 when nobody answers.
-_LOCK_PATIENCE = 10.0
+_SHORTEST = 0.5  # Even if there is no time left.
 _SOON = 0.1
 _LATER = 10.0
 _WHEN_FULL = 30.0
@@ -40,6 +39,10 @@ class Origin:
     folder: str
     job: int
     at: float
+
+
+class _UnsureError(UnreachableError):
+    """Nobody can tell now whether Slurm has made a job of a batch."""
 
 
 class Submissions:
@@ -57,6 +60,7 @@ class Submissions:
         self._environ = environ
         self._clock = clock
         self._now = now
+        self._latest = math.inf  # When what is asked now must be answered.
         self._bounds: Bounds | None = None
         self._read: set[str] = set()  # Folders of experiments whose manifests are known.
         self._known: dict[str, str] = {}  # References by key.
@@ -66,12 +70,28 @@ class Submissions:
 
     def find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         """References by key of those that were submitted. Raises UnreachableError if Slurm must be asked in vain."""
+        self._latest = self._clock() + _LONGEST
+        return self._find(units)
+
+    def _find(self, units: Sequence[Unit]) -> Mapping[str, str]:
         for unit in units:
             folder = os.path.dirname(self._site.folder(unit))
             if folder not in self._read:
                 with self._lock(unit):
                     self._read_manifests(folder)
         return {unit.key: self._known[unit.key] for unit in units if unit.key in self._known}
+
+    def place(self, unit: Unit, batch: str) -> str | None:
+        """The reference of the unit in this batch, which may be of another supervisor; None if it is not in there."""
+        folder = f'{os.path.dirname(self._site.folder(unit))}/slurm/{batch}'
+        contents = self._site.read([f'{folder}/batch.json', f'{folder}/job'])
+        told, job = contents.get(f'{folder}/batch.json'), contents.get(f'{folder}/job', b'').split()
+        number = int(job[0]) if job else self._begun_by(folder)
+        if told is None or not number:
+            return None
+        manifest = _manifest(told, folder)
+        self.origins.setdefault(batch, Origin(folder, number, _time(job)))
+        return _references(manifest, number).get(unit.key)
 
     def _read_manifests(self, folder: str) -> None:
         root = f'{folder}/slurm'
@@ -87,8 +107,7 @@ class Submissions:
                 continue
             manifest, job = _manifest(told, place), contents.get(f'{place}/job', b'').split()
             if job:
-                at = float(job[1]) if len(job) > 1 else 0.0
-                self._remember(place, manifest, int(job[0]), at)
+                self._remember(place, manifest, int(job[0]), _time(job))
             else:
                 unsure[place] = manifest
         if unsure:
@@ -100,15 +119,17 @@ class Submissions:
         names = {manifest.name for manifest in unsure.values()}
         quiet = {**commands.QUIET}
         jobs = commands.read_named(
-            self._site.run(commands.named(names), env=quiet, timeout=_PATIENCE)
+            self._site.run(commands.named(names), env=quiet, timeout=self._patience())
         )
         if names - jobs.keys():
-            answer = self._site.run(commands.accounts_named(names), env=quiet, timeout=_PATIENCE)
+            answer = self._site.run(
+                commands.accounts_named(names), env=quiet, timeout=self._patience()
+            )
             jobs = {**commands.read_accounts_named(answer), **jobs}
         for place, manifest in unsure.items():
             job = jobs.get(manifest.name) or self._begun_by(place)
             if job:
-                self._note(place, manifest, job)
+                self._note(place, manifest, job, 0.0)  # Nobody knows when it was submitted.
             else:
                 self._site.remove([place])
 
@@ -121,26 +142,26 @@ class Submissions:
                 return int(begun.job)
         return 0
 
-    def _note(self, place: str, manifest: Manifest, job: int) -> None:
-        at = self._now()
+    def _note(self, place: str, manifest: Manifest, job: int, at: float) -> None:
         with contextlib.suppress(UnreachableError):  # It is found again by its name.
             self._site.write({f'{place}/job': f'{job}\n{at:.3f}\n'.encode()})
         self._remember(place, manifest, job, at)
 
     def _remember(self, place: str, manifest: Manifest, job: int, at: float) -> None:
         self.origins[manifest.id] = Origin(place, job, at)
-        for number, element in enumerate(manifest.elements):
-            name = f'{job}_{number}' if manifest.is_array else f'{job}'
-            self._known[element.key] = f'{name}@{manifest.id}'
+        self._known.update(_references(manifest, job))
 
     @contextlib.contextmanager
     def _lock(self, unit: Unit) -> Iterator[int]:
         """Held by whoever reads or writes manifests, and by each sbatch until it has ended, whoever dies meanwhile."""
         path = Path(unit.folder).parent / 'slurm.lock'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            latest = self._clock() + _LOCK_PATIENCE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UnreachableError(f'{path} could not be made: {error.strerror}.') from error
+        try:
+            latest = self._clock() + self._patience()
             while not _try_lock(descriptor):
                 if self._clock() > latest:
                     raise UnreachableError(
@@ -151,13 +172,18 @@ class Submissions:
         finally:
             os.close(descriptor)
 
+    def _patience(self) -> float:
+        """Seconds for the next call."""
+        return max(_SHORTEST, min(_PATIENCE, self._latest - self._clock()))
+
     # --- submitting
 
     def submit(self, requests: Sequence[Request]) -> list[Answer]:
-        """One answer for each request, in order."""
+        """One answer for each request, in order. Raises UnreachableError if what was sent may have arrived or not."""
         answers: dict[str, Answer] = {}
+        self._latest = self._clock() + _LONGEST
         try:
-            known = self.find([request.unit for request in requests])
+            known = self._find([request.unit for request in requests])
             bounds = self._limits()
             answers.update((key, Submitted(ref)) for key, ref in known.items())
             fresh = [request for request in requests if request.unit.key not in known]
@@ -167,8 +193,8 @@ class Submissions:
             fresh = [request for request in fresh if request.unit.key not in answers]
             for batch in self._go_through(batches(fresh, bounds, _new_id), answers):
                 answers.update(self._submit(batch))
-        except NoProgramError as error:
-            self._put_off(requests, answers, Rejected(f'could not be submitted: {error}'))
+        except _UnsureError:
+            raise
         except UnreachableError as error:
             self._put_off(requests, answers, Deferred(str(error).rstrip('.'), _LATER))
         return [answers[request.unit.key] for request in requests]
@@ -181,9 +207,8 @@ class Submissions:
 
     def _go_through(self, todo: Sequence[Batch], answers: dict[str, Answer]) -> Iterator[Batch]:
         """The batches, as long as there is time; afterwards what is left is put off."""
-        latest = self._clock() + _LONGEST - _PATIENCE
         for number, batch in enumerate(todo):
-            if number and self._clock() > latest:
+            if self._patience() < (_PATIENCE if number else _PATIENCE / 2):
                 for left in todo[number:]:
                     reason = 'sbatch is slow; it will be called again'
                     self._put_off(left.requests, answers, Deferred(reason, _SOON))
@@ -207,9 +232,8 @@ class Submissions:
             job, said = self._call(batch, lock)
             faults.pass_by('slurm.submit.after')
             if job is not None:
-                self._note(
-                    batch.folder, read_manifest(batch.files[f'{batch.folder}/batch.json']), job
-                )
+                told = read_manifest(batch.files[f'{batch.folder}/batch.json'])
+                self._note(batch.folder, told, job, self._now())
             else:
                 self._site.remove([batch.folder])
         if job is None:
@@ -218,22 +242,22 @@ class Submissions:
         return {key: Submitted(self._known[key]) for key in keys}
 
     def _call(self, batch: Batch, lock: int) -> tuple[int | None, str]:
-        """The job that sbatch made, or what it said against it. UnreachableError if it may have made one or not."""
+        """The job that sbatch made, or what it said against it. Raises _UnsureError if it may have made one or not."""
         env = {name: self._environ[name] for name in batch.secrets}
         try:
             answer = self._site.submit(
-                batch.files, batch.argv, env=env, timeout=_PATIENCE, lock=lock
+                batch.files, batch.argv, env=env, timeout=self._patience(), lock=lock
             )
         except NoProgramError:
             self._site.remove([batch.folder])
             raise
-        except UnreachableError:
+        except UnreachableError as error:
             self._forget(batch)
-            raise
+            raise _UnsureError(str(error)) from error
         job, said = commands.read_job(answer), commands.words(answer)
         if job is None and commands.is_out_of_reach(said):
             self._forget(batch)
-            raise UnreachableError(f'sbatch: {said}')
+            raise _UnsureError(f'sbatch: {said}')
         return job, said
 
     def _forget(self, batch: Batch) -> None:
@@ -261,7 +285,7 @@ class Submissions:
     def _limits(self) -> Bounds:
         """What the site allows, asked once."""
         if self._bounds is None:
-            answer = self._site.run(commands.CONFIG, timeout=_PATIENCE)
+            answer = self._site.run(commands.CONFIG, timeout=self._patience())
             size = commands.read_config(answer).get('MaxArraySize', '')
             self._bounds = Bounds(max(1, int(size))) if size.isdecimal() else Bounds()
         return self._bounds
@@ -272,6 +296,21 @@ def _manifest(told: bytes, place: str) -> Manifest:
         return read_manifest(told)
     except ValueError as error:
         raise UnreachableError(f'{place}/batch.json can not be read: {error}.') from error
+
+
+def _time(job: Sequence[bytes]) -> float:
+    """When it was submitted, by the words of the file that names it."""
+    return float(job[1]) if len(job) > 1 else 0.0
+
+
+def _references(manifest: Manifest, job: int) -> dict[str, str]:
+    """By key."""
+    return {
+        element.key: f'{job}_{number}@{manifest.id}'
+        if manifest.is_array
+        else f'{job}@{manifest.id}'
+        for number, element in enumerate(manifest.elements)
+    }
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -10,7 +10,7 @@ import attrs
 from xmanager.backend import Task, TaskObservation, Unit
 from xmanager.backends.slurm import states
 from xmanager.backends.slurm.commands import Place, Row
-from xmanager.backends.slurm.node.element import Begun, End, read_begun, read_end
+from xmanager.backends.slurm.node.element import SUPERSEDED, Begun, End, read_begun, read_end
 from xmanager.backends.slurm.states import Facts, Judgement, Need
 from xmanager.backends.slurm.stopping import Stop
 
@@ -25,7 +25,7 @@ class TaskWatch:
     place: Place
     begun: dict[int, Begun] = attrs.field(factory=dict)
     ends: dict[int, End] = attrs.field(factory=dict)
-    recorded_at: float = 0.0  # When the newest record was seen;
+    recorded_at: float = -math.inf  # When the newest record was seen;
     noticed_at: float = 0.0  # the same by the calendar.
     row: Row | None = None
     row_at: float = -math.inf
@@ -44,8 +44,11 @@ class TaskWatch:
         """Whether its end is known."""
         return self.verdict is not None and self.verdict.is_over
 
-    def facts(self, watch: UnitWatch, now: float, *, tells_who: bool) -> Facts:
-        """All that is known; of Slurm's words only those that are newer than the records."""
+    def facts(self, watch: UnitWatch, now: float, seen_at: float, *, tells_who: bool) -> Facts:
+        """All that is known; of Slurm's words only those that are newer than the records.
+
+        `seen_at`: records that were there then are known.
+        """
         row = self.row if self.row_at > self.recorded_at else None
         return Facts(
             task=self.task,
@@ -55,11 +58,12 @@ class TaskWatch:
             ends=self.ends,
             row=row,
             missing=self.missing if self.missing_at > self.recorded_at else Need.NOTHING,
-            waited=0.0 if self.over_since is None else now - self.over_since,
+            waited=-math.inf if self.over_since is None else seen_at - self.over_since,
             stopping=watch.stop is not None,
             killing=watch.stop is not None and watch.stop.is_killing,
             submitted_at=watch.submitted_at,
             noticed_at=self.noticed_at,
+            age=now - self.recorded_at,
             user=_name_of(row.by) if row else '',
             tells_who=tells_who,
         )
@@ -101,6 +105,7 @@ class UnitWatch:
     tasks: dict[str, TaskWatch]
     stop: Stop | None = None
     is_over: bool = False
+    is_followed: bool = False  # It took the place of another batch's.
 
     @property
     def name(self) -> str:
@@ -112,15 +117,29 @@ class UnitWatch:
         return any(task.begun for task in self.tasks.values())
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it is in Slurm's queue, perhaps once more."""
+        verdicts = [task.verdict for task in self.tasks.values()]
+        return all(one is not None and one.observation.state == 'waiting' for one in verdicts)
+
+    @property
     def begun_at(self) -> float | None:
         """When a record of a beginning was last seen."""
         return max((t.recorded_at for t in self.tasks.values() if t.begun), default=None)
 
-    def judge(self, now: float, *, tells_who: bool) -> dict[str, TaskObservation]:
-        """How its tasks fare by what is known."""
+    @property
+    def superseded_by(self) -> str:
+        """The batch that had taken this attempt when its own came to run it; '' if none had."""
+        refusals = (end.refused for task in self.tasks.values() for end in task.ends.values())
+        return next(
+            (one.removeprefix(SUPERSEDED) for one in refusals if one.startswith(SUPERSEDED)), ''
+        )
+
+    def judge(self, now: float, seen_at: float, *, tells_who: bool) -> dict[str, TaskObservation]:
+        """How its tasks fare by what is known; of records, all that were there at `seen_at`."""
         for task in self.tasks.values():
             if task.verdict is None or not task.verdict.is_over:
-                task.verdict = states.judge(task.facts(self, now, tells_who=tells_who))
+                task.verdict = states.judge(task.facts(self, now, seen_at, tells_who=tells_who))
         self.is_over = all(task.is_over for task in self.tasks.values())
         return {name: task.verdict.observation for name, task in self.tasks.items() if task.verdict}
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from xmanager.backend import DEFAULT_GRACE, Observation, TaskObservation, Unit
+import attrs
+
+from xmanager.backend import Observation, TaskObservation, Unit
 from xmanager.backends.slurm import commands, states
 from xmanager.backends.slurm.commands import Place
 from xmanager.backends.slurm.questions import Questions, Word
 from xmanager.backends.slurm.site import RECORDS, Looking, Records, Site
 from xmanager.backends.slurm.states import Need
-from xmanager.backends.slurm.stopping import Stop, Stops
-from xmanager.backends.slurm.submitting import Origin
+from xmanager.backends.slurm.stopping import Stop, Stops, stop_of
+from xmanager.backends.slurm.submitting import Submissions
 from xmanager.backends.slurm.watched import TaskWatch, UnitWatch
 from xmanager.errors import UnreachableError
 
@@ -30,14 +33,14 @@ class Watch:
     def __init__(
         self,
         site: Site,
-        origin_of: Callable[[str], Origin | None],
+        submissions: Submissions,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`origin_of` tells where a batch, by its id, came from; None if that is not known here."""
+        """`submissions` know where batches came from, if they are of this site."""
         self._site = site
-        self._origin_of = origin_of
+        self._submissions = submissions
         self._clock = clock
         self._now = now
         self._questions = Questions(site, clock)
@@ -54,9 +57,9 @@ class Watch:
         self._looking: Looking | None = None
         self._look_at = 0.0
         self._looked_at = 0.0
-        self._unread: set[str] = (
-            set()
-        )  # References of units of whose records looks have told before.
+        self._seen_at = -math.inf  # When the last look began that saw all.
+        # References of units of whose records looks have told before.
+        self._unread: set[str] = set()
         self._looked: set[str] = set()  # Folders whose records were told of.
 
     # --- the verbs
@@ -85,15 +88,9 @@ class Watch:
         """Begins to watch these; the known ones go on."""
         fresh = [ref for ref in refs if ref not in self._units]
         for ref in fresh:
-            watch = self._units[ref] = self._live[ref] = self._watch(ref, refs[ref])
+            watch = self._begin(ref, self._watch(ref, refs[ref]))
             self._told[ref] = {name: TaskObservation('waiting') for name in watch.tasks}
-            self._live_units[ref] = watch.unit
-            self._batches[watch.folder, watch.job] += 1
-            self._by_place[watch.folder, watch.element or 0] = ref
         if fresh:
-            self._unsettled.update(fresh)
-            self._unread.update(ref for ref in fresh if self._units[ref].folder in self._looked)
-            self._look_at = 0.0
             self._questions.hasten()
 
     def observe(self, refs: Mapping[str, Unit]) -> Mapping[str, Observation]:
@@ -126,14 +123,13 @@ class Watch:
             watch = self._units[ref]
             if watch.is_over:
                 continue
-            kill_at = now + (_grace(watch.unit) if grace is None else grace)
+            stop = stop_of(watch.unit, watch.job, watch.element, grace, now)
             if watch.stop is not None:
-                watch.stop.kill_at = min(watch.stop.kill_at, kill_at)
+                watch.stop.kill_at = min(watch.stop.kill_at, stop.kill_at)
                 continue
-            is_alone = len(watch.tasks) == 1 and not _is_replicated(watch.unit)
-            watch.stop = Stop(watch.job, watch.element, is_alone, kill_at, now, watch.begun_at)
-            self._stopping[ref] = watch.stop
-            fresh.append(watch.stop)
+            stop.begun_at = None if watch.is_waiting else watch.begun_at
+            watch.stop = self._stopping[ref] = stop
+            fresh.append(stop)
         if fresh:
             self._stops.begin(fresh)
             self._questions.hasten()
@@ -150,13 +146,24 @@ class Watch:
 
     # --- beginning and ending to watch
 
+    def _begin(self, ref: str, watch: UnitWatch) -> UnitWatch:
+        self._units[ref] = self._live[ref] = watch
+        self._live_units[ref] = watch.unit
+        self._batches[watch.folder, watch.job] += 1
+        self._by_place[watch.folder, watch.element or 0] = ref
+        self._unsettled.add(ref)
+        if watch.folder in self._looked:
+            self._unread.add(ref)
+        self._look_at = 0.0
+        return watch
+
     def _watch(self, ref: str, unit: Unit) -> UnitWatch:
         match = _REFERENCE.fullmatch(ref)
         if match is None:
             raise ValueError(f'{ref!r} is no reference of a unit that was submitted to Slurm.')
         job, batch = int(match['job']), match['batch']
         element = None if match['element'] is None else int(match['element'])
-        origin = self._origin_of(batch)
+        origin = self._submissions.origins.get(batch)
         folder = origin.folder if origin else f'{self._experiment(unit)}/slurm/{batch}'
         tasks = {
             task.name: TaskWatch(task, (job, element or 0, component))
@@ -201,23 +208,28 @@ class Watch:
             if now < self._look_at or not self._live:
                 return set()
             self._looked_at = now
-            folders = [*{folder: None for folder, _ in self._batches}]
-            self._looked.update(folders)
-            self._looking = self._site.look(folders)
         try:
+            self._looking = self._looking or self._begin_to_look()
             records = self._looking.poll()
-        except UnreachableError:  # Slurm may still tell; the next look sees what this one missed.
-            records = {}
+            has_seen = True
+        except UnreachableError:  # The next look sees what this one missed.
+            records, has_seen = {}, False
         if records is None:
             return set()
+        self._seen_at = self._looked_at if has_seen else self._seen_at
         self._looking = None
         changed = self._take(records)
         now = self._clock()
         self._look_at = now + (now - self._looked_at) * _SHARE
         return changed
 
+    def _begin_to_look(self) -> Looking:
+        folders = [*{folder: None for folder, _ in self._batches}]
+        self._looked.update(folders)
+        return self._site.look(folders)
+
     def _take(self, records: Records) -> set[str]:
-        at, noticed_at = self._clock(), self._now()
+        now, noticed_at = self._clock(), self._now()
         changed = set()
         for folder, files in records.items():
             for path, content in files.items():
@@ -226,7 +238,10 @@ class Watch:
                 ref = self._by_place.get((folder, element))
                 tasks = [*self._units[ref].tasks.values()] if ref else []
                 if ref and component < len(tasks):
-                    tasks[component].record(kind, restart, content, at, noticed_at)
+                    task = tasks[component]
+                    # What is there at the first look was there before.
+                    at = -math.inf if task.verdict is None else now
+                    task.record(kind, restart, content, at, noticed_at)
                     changed.add(ref)
         return changed
 
@@ -271,7 +286,9 @@ class Watch:
             watch = self._live.get(ref)
             if watch is None:
                 continue
-            seen = watch.judge(now, tells_who=self._questions.tells_who)
+            if watch.superseded_by and self._follow(ref, watch):
+                continue
+            seen = watch.judge(now, self._seen_at, tells_who=self._questions.tells_who)
             if watch.stop is not None and watch.stop.begun_at is None and watch.has_begun:
                 watch.stop.begun_at = now
             if watch.is_over:
@@ -286,6 +303,26 @@ class Watch:
                 self._unsettled.add(ref)
             else:
                 self._unsettled.discard(ref)
+
+    def _follow(self, ref: str, watch: UnitWatch) -> bool:
+        """Whether the batch that has taken this attempt is watched in place of its own from now on."""
+        if watch.is_followed:
+            return False
+        try:
+            other = self._submissions.place(watch.unit, watch.superseded_by)
+        except UnreachableError:  # Tried again at the next turn.
+            self._unsettled.add(ref)
+            return True
+        if other is None:
+            return False
+        self._let_go(ref)
+        followed = self._begin(ref, self._watch(other, watch.unit))
+        followed.is_followed = True
+        if watch.stop is not None:
+            stop = attrs.evolve(watch.stop, job=followed.job, element=followed.element)
+            followed.stop = self._stopping[ref] = stop
+            self._stops.begin([stop])
+        return True
 
     def _let_go(self, ref: str) -> None:
         """Its end is known."""
@@ -311,14 +348,3 @@ class Watch:
         for ref in here:
             if ref in self._ended:
                 self._told[ref] = self._ended.pop(ref)
-
-
-def _is_replicated(unit: Unit) -> bool:
-    """Then srun starts it, which would kill all copies if it were sent TERM itself."""
-    return any((task.options.get('replicas') or 1) > 1 for task in unit.tasks)
-
-
-def _grace(unit: Unit) -> float:
-    """The longest that one of its tasks has."""
-    stated = (task.options.get('grace') for task in unit.tasks)
-    return max(DEFAULT_GRACE if grace is None else float(grace) for grace in stated)

@@ -87,7 +87,6 @@ def test_units_that_ask_for_different_things_are_apart():
         {'secrets': {'TOKEN': 'TOKEN'}},
         {'root': '/elsewhere'},
         {'replicas': 2},
-        {'srun': ('--container-image=x',)},
     ]
     requests = [
         a_request(number=2 * n + i, **fields)
@@ -95,8 +94,8 @@ def test_units_that_ask_for_different_things_are_apart():
         for i in (0, 1)
     ]
     found = made(requests)
-    # Replicas, and what srun starts, are never in an array.
-    assert [len(batch.requests) for batch in found] == [2, 2, 2, 2, 2, 2, 1, 1, 1, 1]
+    # Replicas are never in an array.
+    assert [len(batch.requests) for batch in found] == [2, 2, 2, 2, 2, 2, 1, 1]
 
 
 def test_alike_units_need_not_stand_together():

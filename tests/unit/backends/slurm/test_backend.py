@@ -108,13 +108,15 @@ def test_of_an_array_that_is_too_much_what_fits_is_submitted(backend, fake_slurm
     assert len(fake_slurm.calls('sbatch')) == 4
 
 
-def test_slurm_being_down_puts_all_off(backend, fake_slurm, tmp_path):
+def test_while_slurm_is_down_nobody_says_what_has_become_of_a_submission(
+    backend, fake_slurm, tmp_path
+):
     fake_slurm.reply('sbatch', DOWN['sbatch'])
     units = [a_unit(tmp_path, 1), a_unit(tmp_path, 2, partition='other')]
-    answers = submit(backend, *units)
-    assert [type(answer) for answer in answers] == [Deferred, Deferred]
-    assert 'Unable to contact slurm controller' in answers[0].reason
+    with pytest.raises(UnreachableError, match='Unable to contact slurm controller'):
+        submit(backend, *units)
     assert len(fake_slurm.calls('sbatch')) == 1
+    assert backend.find(units) == {}
     assert [type(answer) for answer in submit(backend, *units)] == [Submitted, Submitted]
     assert len(batches(tmp_path)) == 2
 
@@ -124,7 +126,8 @@ def test_a_job_that_slurm_made_without_saying_so_is_found_by_its_name(
 ):
     units = [a_unit(tmp_path, 1), a_unit(tmp_path, 2)]
     fake_slurm.reply('sbatch', TIMED_OUT)
-    assert {type(answer) for answer in submit(backend, *units)} == {Deferred}
+    with pytest.raises(UnreachableError):
+        submit(backend, *units)
     (batch,) = batches(tmp_path)
     assert submit(backend, *units) == [Submitted(f'4711_{i}@{batch.name}') for i in range(2)]
     assert len(fake_slurm.calls('sbatch')) == 1
@@ -145,11 +148,11 @@ def test_a_program_that_is_gone_is_told_with_its_job(backend, tmp_path):
     assert rejected == Rejected(f"program '{tmp_path}/home/train' does not exist.", 'job')
 
 
-def test_without_sbatch_nothing_can_be_submitted(tmp_path):
+def test_without_sbatch_a_unit_waits_for_a_supervisor_that_has_it(tmp_path):
     backend = create({'PATH': str(tmp_path)})
-    (rejected,) = submit(backend, a_unit(tmp_path, 1))
-    assert isinstance(rejected, Rejected)
-    assert 'not on PATH' in rejected.reason
+    (deferred,) = submit(backend, a_unit(tmp_path, 1))
+    assert isinstance(deferred, Deferred)
+    assert 'not on PATH' in deferred.reason
 
 
 # --- finding

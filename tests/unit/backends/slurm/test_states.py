@@ -107,6 +107,20 @@ def test_a_program_that_was_killed_may_have_run_out_of_memory():
     assert seen(ends=killed, row=Row('FAILED', 'n1')).reason == ''
 
 
+def test_a_program_that_failed_soon_says_so_unless_it_lacked_memory():
+    failed = {0: End(exit_code=1, at=1010.0)}
+    for row in (None, Row('COMPLETING')):
+        assert need(ends=failed, age=0.5, row=row) is Need.DETAILS
+    assert seen(ends=failed, age=2.5).exit_code == 1
+    told = seen(ends=failed, age=0.5, row=Row('FAILED', 'n1'))
+    assert (told.exit_code, told.reason) == (1, '')
+    told = seen(ends=failed, age=0.5, row=Row('OUT_OF_MEMORY', 'n1'))
+    assert (told.exit_code, told.reason) == (1, 'ran out of memory (Slurm: OUT_OF_MEMORY)')
+    assert seen(ends=failed, age=0.5, missing=Need.DETAILS).exit_code == 1
+    succeeded = seen(ends={0: End(exit_code=0, at=1010.0)}, age=0.5)
+    assert (succeeded.exit_code, succeeded.reason) == (0, '')
+
+
 def test_of_several_tasks_a_killed_one_has_ended_while_the_others_run():
     assert seen(ends={0: End(signal=9, at=1010.0)}, is_alone=False).state == 'exited'
 

@@ -127,7 +127,7 @@ guard() {
 given() {
   env | sed -n \
     -e 's/^\(SLURM_[A-Z0-9_]*\|PMI[A-Z0-9]*_[A-Z0-9_]*\|NCCL_[A-Z0-9_]*\|UCX_[A-Z0-9_]*\)=.*/\1/p' \
-    -e 's/^\(\(CUDA\|ROCR\|HIP\)_VISIBLE_DEVICES\|GPU_DEVICE_ORDINAL\|ZE_AFFINITY_MASK\)=.*/\1/p' | sort -u
+    -e 's/^\(\(CUDA\|ROCR\|HIP\)_VISIBLE_DEVICES\|CUDA_DEVICE_ORDER\|GPU_DEVICE_ORDINAL\|ZE_AFFINITY_MASK\)=.*/\1/p' | sort -u
 }
 
 is_set() {

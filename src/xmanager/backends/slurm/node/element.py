@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
+SUPERSEDED = 'superseded by batch '
+"""How a refusal begins whose attempt is another batch's; its id follows."""
+
 _SIGNALS = frozenset(int(number) for number in signal.valid_signals())
 _AT = re.compile(r'(\d+(?:\.\d+)?)')
 _CLOCK = re.compile(r'(\d+)m(\d+(?:\.\d+)?)s')

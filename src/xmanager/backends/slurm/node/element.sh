@@ -22,7 +22,8 @@ xm_place=$xm_element.$xm_component
 xm_record=$xm_batch/ends/.$xm_place.$xm_restart
 [ "$xm_mode" != task ] || xm_record=$xm_record.${SLURM_PROCID:-0}
 xm_node=${SLURMD_NODENAME:-this}
-xm_program= xm_woken= xm_warned= xm_timed_out= xm_terminated= xm_asked= xm_continued= xm_due= xm_timer=
+xm_program= xm_woken= xm_warned= xm_timed_out= xm_terminated= xm_asked= xm_hurried= xm_continued= xm_due=
+xm_timer=
 
 for xm_try in 1 2 3; do
   [ ! -e "$xm_batch/batch.json" ] || break
@@ -53,7 +54,8 @@ xm_end() {
       done
     fi
   } >>"$xm_record"
-  [ "$xm_mode" = task ] || mv -f -- "$xm_record" "$xm_batch/ends/$xm_place.$xm_restart"
+  # Where there was no room for it, Slurm is the one to tell.
+  [ "$xm_mode" = task ] || [ ! -s "$xm_record" ] || mv -f -- "$xm_record" "$xm_batch/ends/$xm_place.$xm_restart"
   exit "$1"
 }
 
@@ -71,13 +73,23 @@ xm_send_group() {
 
 # Rings after $1 seconds. Ignores what is sent to all processes of a job; VTALRM, which nobody else sends, ends it.
 xm_set_timer() {
+  xm_stop_timer
+  xm_last=$!
   (
     trap '' HUP INT QUIT USR1 USR2 ALRM TERM
-    trap '[ "$!" = "$xm_program" ] || kill -s KILL "$!"; exit' VTALRM
+    trap '[ "$!" = "$xm_last" ] || { kill -s KILL "$!" && wait "$!"; }; exit' VTALRM
     sleep "$1" &
     wait "$!" && kill -s VTALRM "$$"
   ) &
   xm_timer=$!
+}
+
+# Until it is gone: between its fork and its trap a signal is lost, and Slurm may not find what is left behind.
+xm_stop_timer() {
+  while [ -n "$xm_timer" ] && kill -s VTALRM "$xm_timer"; do
+    sleep 0.01
+  done
+  xm_timer=
 }
 
 xm_ring() {
@@ -120,6 +132,7 @@ xm_watch() {
     trap "xm_pass_on $xm_signal" "$xm_signal"
   done
   trap 'xm_woken=yes xm_terminated=yes xm_asked=yes' TERM
+  trap 'xm_woken=yes xm_terminated=yes xm_asked=yes xm_hurried=yes' URG
   trap 'xm_woken=yes; xm_continued=$(date +%s)' CONT
   trap xm_ring VTALRM
 }
@@ -134,18 +147,22 @@ xm_is_fenced() {
 }
 
 # A TERM came. When Slurm ends a job, it sends CONT and TERM to all its processes, and KILL in its time. A TERM that comes
-# alone is from scancel for the batch script: then the rest is for us to do.
+# alone is from scancel for the batch script: then the rest is for us to do. URG says that the time for it is over: a KILL
+# from scancel would kill this shell and leave the program.
 xm_obey() {
   xm_asked=
   [ "$xm_mode" != component ] || return 0
-  sleep 0.1
+  [ -n "$xm_hurried" ] || sleep 0.1
+  if [ -n "$xm_hurried" ]; then
+    xm_send KILL
+    return 0
+  fi
   if [ "$xm_mode" = task ] || [ $(($(date +%s) - ${xm_continued:-0})) -le 2 ]; then
     ! xm_is_fenced || xm_send TERM
     return 0
   fi
   xm_send TERM
   xm_send CONT
-  [ -z "$xm_timer" ] || kill -s VTALRM "$xm_timer"
   xm_due=kill
   xm_set_timer "$xm_grace"
 }
@@ -240,8 +257,9 @@ xm_open_log() {
   true >>"$xm_folder/output.log" || xm_leave 126 "node $xm_node can not write $xm_folder/output.log"
 }
 
-# It is not run, for the reason $2; code $1.
+# It is not run, for the reason $2, unless that is a TERM to all processes of the job; code $1.
 xm_leave() {
+  [ -z "$xm_terminated" ] || xm_end 143
   xm_refuse "$2"
   xm_end "$1"
 }
@@ -256,7 +274,9 @@ xm_follow() {
     xm_set_timer "$xm_end_after"
   fi
   xm_await "$xm_program"
-  [ -z "$xm_timer" ] || kill -s VTALRM "$xm_timer"
+  # Slurm sends TERM to one process after another: it may have killed the program before it comes to this shell.
+  case $xm_code$xm_terminated$xm_timed_out in 143) sleep 0.5 ;; esac
+  xm_stop_timer
   xm_sweep
   xm_end "$xm_code"
 }

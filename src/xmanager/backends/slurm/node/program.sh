@@ -52,6 +52,8 @@ xm_become() {
   set +eux
   {
     xm_forget
+    # Else CUDA numbers devices by their speed, and a job on a mixed node would see others than its own.
+    [ -z "${CUDA_VISIBLE_DEVICES+set}" ] || export "CUDA_DEVICE_ORDER=${CUDA_DEVICE_ORDER-PCI_BUS_ID}"
     unset LC_ALL
     [ -z "$xm_had_locale" ] || export "LC_ALL=$xm_locale"
     xm_through=

@@ -32,12 +32,20 @@ xm_take() {
   esac
   [ "$xm_part" != 1 ] || xm_words=$((xm_words + 1))
   xm_count=$((xm_count + 1))
-  eval "xm_word_$xm_count=\$xm_word xm_list_$xm_part=\"\$xm_list_$xm_part \\\"\\\$xm_word_$xm_count\\\"\""
+  eval "xm_word_$xm_count=\$xm_word"
+  xm_some="$xm_some \"\$xm_word_$xm_count\""
+  case $xm_count in *00) xm_gather ;; esac
+}
+
+# A hundred words at a time are put to the list of their part: it would take a minute to copy it for each of 100,000.
+xm_gather() {
+  eval "xm_list_$xm_part=\$xm_list_$xm_part\$xm_some"
+  xm_some=
 }
 
 # Reads the lines "$@": a word each, after a colon; after a plus what goes on behind a newline; a dash ends a part.
 xm_read() {
-  xm_part=0 xm_count=0 xm_words=0 xm_is_word= xm_missing= xm_list_1= xm_list_2= xm_list_3=
+  xm_part=0 xm_count=0 xm_words=0 xm_is_word= xm_missing= xm_some= xm_list_1= xm_list_2= xm_list_3=
   for xm_line do
     case $xm_line in
     :*)
@@ -47,9 +55,11 @@ xm_read() {
     +*) xm_word=$xm_word$xm_newline${xm_line#+} ;;
     -*)
       xm_take
+      xm_gather
       xm_part=$((xm_part + 1)) xm_is_word=
       ;;
     esac
   done
   xm_take
+  xm_gather
 }

@@ -77,6 +77,7 @@ class Channel:
         self._extended: set[str] = set()
         self._place: Place | None = None
         self._has_told = False
+        self._is_closed = False
         self.openings = 0
         self.sent = 0
         self.received = 0
@@ -127,7 +128,7 @@ class Channel:
             try:
                 return self._exchange(op, pieces, needs, timeout, hear, words)
             except UnreachableError:
-                if once or has_told or not was_open:
+                if once or has_told or not was_open or self._is_closed:
                     raise
                 return self._exchange(op, pieces, needs, timeout, hear, words)
             except RefusedError:
@@ -148,20 +149,20 @@ class Channel:
             self._send({'op': op, 'quiet': True, **words}, (payload,), timeout)
 
     def close(self) -> None:
-        """Ends the agent, which finishes what it is doing."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
+        """Ends the agent for good. Who waits for its answer gets it soon, or an UnreachableError."""
+        self._is_closed = True
+        while not self._turn.acquire(timeout=_GOODBYE):
+            # Only who has the turn closes descriptors: their numbers may be another file's at once.
+            if (process := self._process) is not None:
+                _kill_group(process)
         try:
-            process.wait(_GOODBYE)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-        process.stdout.close()
-        self._last_words()
+            if (process := self._process) is not None and process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+                    process.stdin.close()
+                    process.wait(_GOODBYE)  # It finishes what it is doing.
+            self._give_up()
+        finally:
+            self._turn.release()
 
     def _last_words(self) -> str:
         """What ssh has said last, which is forgotten."""
@@ -200,7 +201,9 @@ class Channel:
         return self._process is not None and self._process.poll() is None
 
     def _open(self) -> None:
-        self.close()
+        if self._is_closed:
+            raise UnreachableError(f'the connection to {self._connection.login} was closed.')
+        self._give_up()
         self._connection.check()
         self._buffer.clear()
         self._extended.clear()
@@ -301,8 +304,7 @@ class Channel:
     def _await(self, event: int, timeout: float) -> int:
         """The descriptor, when it is ready."""
         process = self._process
-        if process is None:  # Closed by another thread.
-            raise UnreachableError(f'the connection to {self._connection.login} was closed.')
+        assert process is not None
         stream = process.stdin if event == select.POLLOUT else process.stdout
         assert stream is not None
         poll = select.poll()
@@ -334,9 +336,14 @@ class Channel:
         return self._last_words()
 
 
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process)
     process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:

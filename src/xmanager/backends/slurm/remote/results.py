@@ -57,8 +57,9 @@ class _Receiver:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._out = folder / _OUT
+        # Not in `out`, where the cluster may have had a link put in its way.
+        self._beside = folder / '.fetched'
         self._file: IO[bytes] | None = None
-        self._beside: Path | None = None
         self._skipped = ''
 
     def receive(self, said: dict[str, Any], data: bytes) -> None:
@@ -84,8 +85,7 @@ class _Receiver:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self._beside is not None:
-            self._beside.unlink(missing_ok=True)
+        self._beside.unlink(missing_ok=True)
 
     def take(self, said: dict[str, Any], data: bytes) -> None:
         """A folder, a link, or a piece of a file, which has its name when it is whole."""
@@ -93,7 +93,7 @@ class _Receiver:
         if said.get('folder'):
             place.mkdir(exist_ok=True)
             return
-        self._beside = beside = place.with_name(f'.{place.name[:100]}.xm-part')
+        beside = self._beside
         if 'link' in said:
             beside.unlink(missing_ok=True)
             os.symlink(said['link'], beside)
@@ -105,7 +105,7 @@ class _Receiver:
         if said['last']:
             self._file.close()
             self._file = None
-            os.chmod(beside, said['mode'] | stat.S_IRUSR | stat.S_IWUSR)
+            os.chmod(beside, said['mode'] & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
             os.utime(beside, ns=(said['time'], said['time']))
             os.replace(beside, place)
 

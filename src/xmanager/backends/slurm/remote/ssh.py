@@ -130,7 +130,8 @@ class SshSite:
                     channel.close()
         if 'missing' in said:
             raise NoProgramError(
-                f'{said["missing"]} is not on PATH of {login} for {place.user} ({said["path"]}).'
+                f'{said["missing"]} is not on PATH of {login} for {place.user} ({said["path"]}). '
+                'Name a login node of the cluster.'
             )
         if 'late' in said:
             raise UnreachableError(f'{argv[0]} gave no answer in {timeout:g} s on {login}.')

@@ -1,6 +1,7 @@
 """Elements that run under one shell or another without Slurm, as Slurm would start and signal them."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -10,11 +11,15 @@ from pathlib import Path
 
 from xmanager.backends.slurm.node.element import End, read_begun, read_end
 
+_NUMBERS = itertools.count(1)
 SHELLS = [
     shell
     for shell in (['dash'], ['bash', '--posix'], ['bash'], ['busybox', 'sh'])
     if shutil.which(shell[0])
 ]
+# dash and busybox start what they don't wait for with INT ignored, and only env(1) of GNU takes that back.
+_HAS_ENV = subprocess.run(['env', '--default-signal=INT', 'true'], check=False).returncode == 0
+SHELLS_WITH_DEFAULT_SIGNALS = [one for one in SHELLS if one[0] == 'bash' or _HAS_ENV]
 
 
 class Started:
@@ -24,11 +29,12 @@ class Started:
         self.batch, self.restart = batch, environ.get('SLURM_RESTART_COUNT', '0')
         self.element, self.step = element or 0, batch.requests[element or 0].steps[0]
         self.folder = Path(self.step.folder)
+        self.mark = f'{batch.folder} {next(_NUMBERS)}'
         given = {
             'PATH': os.environ['PATH'],
             'SLURMD_NODENAME': 'n3',
             'SLURM_JOB_ID': '4711',
-            'STARTED_FROM': batch.folder,
+            'STARTED': self.mark,
             **({} if element is None else {'SLURM_ARRAY_TASK_ID': str(element)}),
             **environ,
         }
@@ -97,7 +103,7 @@ class Started:
 
     def left(self) -> dict[int, str]:
         """What runs of all that it has started, whoever is its parent now."""
-        mark = os.fsencode(f'STARTED_FROM={self.batch.folder}')
+        mark = os.fsencode(f'STARTED={self.mark}')
         found = {}
         for folder in Path('/proc').glob('[0-9]*'):
             with contextlib.suppress(OSError):
@@ -122,7 +128,3 @@ def write(batch):
     for path, content in batch.files.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
-
-
-def has_default_signal():
-    return subprocess.run(['env', '--default-signal=INT', 'true'], check=False).returncode == 0

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.backends.slurm.node.started import (
-    has_default_signal,
+    SHELLS_WITH_DEFAULT_SIGNALS,
 )
 
 from xmanager.backends.slurm.batch import Kept
 from xmanager.backends.slurm.node import script
 
 NUMBERS = itertools.count(1)
+of_bash = pytest.mark.parametrize('shell', [['bash']], ids=' '.join)
 ALL_BYTES = os.fsdecode(bytes(range(1, 256)))
 ODD_WORDS = [
     *(
@@ -122,6 +123,21 @@ def test_places_are_put_before_those_that_are_named_already(start):
     assert started.log.decode() == f'/first:{os.environ["PATH"]}|/place|/place:user\n'
 
 
+@pytest.mark.parametrize(
+    ('environ', 'env', 'order'),
+    [
+        ({}, {}, 'unset'),
+        ({'CUDA_VISIBLE_DEVICES': '1,3'}, {}, 'PCI_BUS_ID'),
+        ({'CUDA_VISIBLE_DEVICES': '1', 'CUDA_DEVICE_ORDER': 'node'}, {}, 'node'),
+        ({'CUDA_VISIBLE_DEVICES': '1'}, {'CUDA_DEVICE_ORDER': 'user'}, 'user'),
+    ],
+)
+def test_cuda_numbers_devices_as_slurm_does(start, environ, env, order):
+    started = start('/bin/sh', '-c', 'echo "${CUDA_DEVICE_ORDER-unset}"', environ=environ, env=env)
+    started.wait()
+    assert started.log.decode() == f'{order}\n'
+
+
 def test_secrets_come_from_the_environment_of_sbatch(start):
     value = 'se\ncret $x'
     started = start(
@@ -149,9 +165,8 @@ def test_standard_output_and_error_are_one_log_and_input_is_empty(start):
     assert started.said == b''
 
 
-def test_the_program_gets_default_signal_handling(start, shell):
-    if shell[0] == 'busybox' and not has_default_signal():
-        pytest.skip('env(1) can not do it here')
+@pytest.mark.parametrize('shell', SHELLS_WITH_DEFAULT_SIGNALS, ids=' '.join)
+def test_the_program_gets_default_signal_handling(start):
     started = start('/bin/grep', '^SigIgn', '/proc/self/status')
     started.wait()
     assert int(started.log.split()[1], 16) == 0
@@ -234,9 +249,8 @@ def test_a_packaged_program_is_run_at_its_place_or_from_its_copy(start, tmp_path
 # Lines of setup.
 
 
-def test_setup_lines_run_before_the_program_and_are_bashs(start, shell):
-    if shell != ['bash']:
-        pytest.skip('setup lines are run by bash')
+@of_bash
+def test_setup_lines_run_before_the_program_and_are_bashs(start):
     setup = (
         'set -eu',
         'A=(1 2); export FROM_SETUP=${A[1]}',
@@ -249,9 +263,8 @@ def test_setup_lines_run_before_the_program_and_are_bashs(start, shell):
     assert started.batch.files[f'{started.batch.folder}/batch.sh'].startswith(b'#!/bin/bash\n')
 
 
-def test_setup_lines_that_exit_end_the_job(start, shell):
-    if shell != ['bash']:
-        pytest.skip('setup lines are run by bash')
+@of_bash
+def test_setup_lines_that_exit_end_the_job(start):
     started = start('/bin/echo', 'ran', setup=('set -e', 'false'))
     assert started.wait().exit_code == 1
     assert started.log == b''

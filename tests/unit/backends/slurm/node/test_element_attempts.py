@@ -1,10 +1,11 @@
 """An element runs once for each attempt, whatever Slurm begins anew or is given twice; and it costs little."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
-from tests.unit.backends.slurm.node.started import Started, write
+from tests.unit.backends.slurm.node.started import SHELLS, Started, write
 from tests.unit.backends.slurm.steps import a_request
 
 from xmanager.backends.slurm.arrays import Bounds, batches
@@ -40,6 +41,18 @@ def test_what_a_node_took_with_it_is_run_again(start):
     assert again.wait().exit_code == 0
     assert again.log == b'ran\n'
     assert (again.folder / 'output.1.log').read_bytes() == b'up\n'
+
+
+def test_an_end_for_which_the_disk_has_no_room_counts_as_none(start, tmp_path):
+    ends = tmp_path / 'experiments' / '1' / 'slurm' / 'b1' / 'ends'
+    ends.mkdir(parents=True)
+    (ends / '.0.0.0').symlink_to('/dev/full')
+    first = start('/bin/sh', '-c', 'exit 7')
+    first.process.communicate(timeout=20)
+    assert first.process.returncode == 7
+    assert '0.0.0' not in os.listdir(ends)
+    again = start('/bin/echo', 'ran', environ={'SLURM_RESTART_COUNT': '1'})
+    assert again.wait().exit_code == 0
 
 
 def test_a_unit_that_is_in_two_batches_runs_once(start):
@@ -86,9 +99,8 @@ def test_each_element_of_an_array_runs_its_own_words(shell, tmp_path):
 # What it costs.
 
 
-def test_it_costs_less_than_two_megabytes_beside_a_program(start, shell):
-    if shell[0] == 'bash':
-        pytest.skip('bash is larger')
+@pytest.mark.parametrize('shell', [one for one in SHELLS if one[0] != 'bash'], ids=' '.join)
+def test_it_costs_less_than_two_megabytes_beside_a_program(start):
     started = start('/bin/sh', '-c', 'echo ready; exec sleep 1000')
     started.wait_for_log(b'ready')
     rollup = Path(f'/proc/{started.process.pid}/smaps_rollup').read_text()

@@ -1,24 +1,24 @@
 """Signals, limits and warnings reach the program once, and its end is known through all of them."""
 
-import contextlib
+import itertools
+import os
 import signal
 import sys
-from pathlib import Path
 
 import pytest
-from tests.unit.backends.slurm.node.started import (
-    has_default_signal,
-)
+from tests.unit.backends.slurm.node.started import SHELLS, SHELLS_WITH_DEFAULT_SIGNALS, descendants
 
 # Signals and limits.
 
 
 @pytest.mark.parametrize(
-    'number', [signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM]
+    ('shell', 'number'),
+    [
+        *itertools.product(SHELLS, (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)),
+        *((shell, signal.SIGINT) for shell in SHELLS_WITH_DEFAULT_SIGNALS),
+    ],
 )
-def test_it_outlives_what_slurm_sends_to_all(start, shell, number):
-    if shell[0] == 'busybox' and number == signal.SIGINT and not has_default_signal():
-        pytest.skip('env(1) can not do it here')
+def test_it_outlives_what_slurm_sends_to_all(start, number):
     started = start('/bin/sh', '-c', 'echo ready; exec sleep 1000', timeout=1000.0)
     started.wait_for_log(b'ready')
     started.signal(number)
@@ -50,6 +50,26 @@ def test_a_term_from_outside_is_noted(start, way):
     assert (end.signal, end.terminated, started.code) == (15, True, 143)
 
 
+def test_a_term_that_kills_the_program_before_the_shell_hears_of_it_is_noted(start):
+    started = start('/bin/sh', '-c', 'echo ready; exec sleep 1000')
+    started.wait_for_log(b'ready')
+    for pid in reversed(descendants(started.process.pid)):
+        os.kill(pid, signal.SIGTERM)
+    end = started.wait()
+    assert (end.signal, end.terminated) == (15, True)
+
+
+def test_who_is_in_a_hurry_kills_the_program_at_once(start):
+    deaf = 'trap "" TERM; echo ready; while :; do sleep 0.1; done'
+    started = start('/bin/sh', '-c', deaf, grace=1000.0)
+    started.wait_for_log(b'ready')
+    started.signal(signal.SIGTERM)
+    started.signal(signal.SIGURG)
+    end = started.wait()
+    assert (end.signal, end.terminated) == (9, True)
+    assert not started.left()
+
+
 @pytest.mark.parametrize('way', ['signal', 'end'])
 def test_a_program_gets_one_term_and_may_take_its_time(start, way):
     started = start(*CAREFUL)
@@ -61,6 +81,20 @@ def test_a_program_gets_one_term_and_may_take_its_time(start, way):
     end = started.wait()
     assert (end.exit_code, end.terminated) == (5, True)
     assert started.log == b'ready\nterm\nsaved 1\n'
+
+
+# A busybox makes folders itself.
+@pytest.mark.parametrize('shell', [one for one in SHELLS if one[0] != 'busybox'], ids=' '.join)
+def test_a_term_before_the_program_is_there_is_told_as_such(start, tmp_path):
+    mkdir = tmp_path / 'bin' / 'mkdir'
+    mkdir.parent.mkdir()
+    mkdir.write_text(f'#!/bin/sh\necho >{tmp_path}/begun\nexec sleep 1000\n')
+    mkdir.chmod(0o755)
+    started = start('/bin/echo', 'ran', environ={'PATH': f'{mkdir.parent}:{os.environ["PATH"]}'})
+    started.wait_for((tmp_path / 'begun').exists)
+    started.signal(signal.SIGTERM)
+    end = started.wait()
+    assert (end.signal, end.terminated, end.refused, started.code) == (15, True, '', 143)
 
 
 def test_what_does_not_heed_the_term_of_scancel_is_killed_after_its_grace_time(start):
@@ -91,10 +125,14 @@ def test_what_does_not_end_in_its_grace_time_is_killed(start):
     assert (end.signal, end.timed_out) == (9, True)
 
 
-@pytest.mark.parametrize('name', ['SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGINT', 'SIGTERM'])
-def test_a_warning_comes_before_the_timeout(start, shell, name):
-    if shell[0] == 'busybox' and name == 'SIGINT' and not has_default_signal():
-        pytest.skip('env(1) can not do it here')
+@pytest.mark.parametrize(
+    ('shell', 'name'),
+    [
+        *itertools.product(SHELLS, ('SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGTERM')),
+        *((shell, 'SIGINT') for shell in SHELLS_WITH_DEFAULT_SIGNALS),
+    ],
+)
+def test_a_warning_comes_before_the_timeout(start, name):
     short = name.removeprefix('SIG')
     started = start(
         *(
@@ -135,17 +173,10 @@ def test_a_warning_by_slurm_is_passed_on(start):
 
 
 def test_timers_end_with_the_program(start):
-    started = start('/bin/true', timeout=1234.5)
-    started.wait()
-    started.wait_for(lambda: not running('sleep\x001234.5'))
-
-
-def running(words):
-    found = []
-    for folder in Path('/proc').glob('[0-9]*'):
-        with contextlib.suppress(OSError):
-            found += [folder] if words in (folder / 'cmdline').read_text() else []
-    return found
+    for number in range(1, 11):
+        started = start('/bin/true', timeout=1234.5, number=number)
+        started.wait()
+        assert not started.left()
 
 
 def test_what_the_program_leaves_behind_is_ended_before_the_end_is_told(start):

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.backends.slurm.remote.login import Login, login
 
 from xmanager.backend import Rejected, Task, Unit
+from xmanager.backends.slurm.cluster import Cluster
 from xmanager.backends.slurm.remote.channel import Channel
 from xmanager.backends.slurm.remote.connection import Connection
 from xmanager.backends.slurm.remote.ssh import SshSite
@@ -118,7 +119,9 @@ def test_a_command_that_gives_no_answer_is_out_of_reach(site):
 
 
 def test_a_missing_command_is_named(site):
-    with pytest.raises(NoProgramError, match='no-sbatch is not on PATH of me@there for '):
+    with pytest.raises(
+        NoProgramError, match=r'no-sbatch is not on PATH of me@there for .*\. Name a login'
+    ):
         site.run(['no-sbatch'])
 
 
@@ -140,7 +143,7 @@ from pathlib import Path
 from xmanager.backends.slurm.remote.ssh import SshSite
 lock = os.open({str(path)!r}, os.O_RDWR | os.O_CREAT)
 fcntl.flock(lock, fcntl.LOCK_EX)
-site = SshSite('me@there', {login.environ!r}, Path('/nowhere'))
+site = SshSite('me@there', {login.environ!r}, Path({str(tmp_path / 'home')!r}))
 site.run(['sh', '-c', 'echo >{begun}; until [ -e {go} ]; do sleep 0.01; done'], lock=lock, timeout=60)
 """
     child = subprocess.Popen([sys.executable, '-c', code])
@@ -408,6 +411,9 @@ def test_a_login_that_was_never_reached_is_refused_when_a_job_is_added(site, log
     login.fail('Host key verification failed.')
     with pytest.raises(NoProgramError, match='Run `ssh me@there` once'):
         site.run(['sbatch', '--test-only'])
+    with pytest.raises(ExecutorError) as caught:
+        Cluster(site, login.environ, 'me@there').check([()])
+    assert str(caught.value).endswith('confirm it. (ssh: Host key verification failed.)')
 
 
 def test_a_closed_site_may_be_used_again(site, login, tmp_path):
@@ -415,14 +421,18 @@ def test_a_closed_site_may_be_used_again(site, login, tmp_path):
     there = Path(site.folder(one)) / 'train'
     there.mkdir(parents=True)
     (there / 'output.log').write_bytes(b'x')
-    for _ in range(2):
-        running = site.start(['sleep', '1000'])
+    for number in range(2):
+        pid = tmp_path / f'pid{number}'
+        running = site.start(['sh', '-c', f'echo $$ >{pid}; exec sleep 1000'])
+        wait_for(lambda pid=pid: pid.exists() and pid.read_text().endswith('\n'))
         wait_for(lambda: site.mirror({}, {'4@b': one}))
         begun = time.monotonic()
         site.close()
         assert time.monotonic() - begun < 20
         with pytest.raises(UnreachableError):
             running.poll()
+        # The agent is a child of this ssh, and was killed with it.
+        os.kill(int(pid.read_text()), signal.SIGKILL)
     assert site.run(['echo', 'x']).out == 'x\n'
 
 
@@ -435,3 +445,28 @@ def test_results_never_leave_their_folder(tmp_path):
     for path in ('../x', 'b/../../x', '/etc/x', 'a/x'):
         with pytest.raises(OSError, match='the cluster names a result'):
             receiver.take({'path': path, 'last': True, 'time': 0, 'mode': 0o600}, b'x')
+
+
+def test_no_link_that_the_cluster_sends_is_written_through(tmp_path):
+    from xmanager.backends.slurm.remote.results import _Receiver
+
+    out, precious = tmp_path / 'train' / 'out', tmp_path / 'precious'
+    out.mkdir(parents=True)
+    precious.write_text('mine')
+    receiver = _Receiver(tmp_path / 'train')
+    facts = {'time': 0, 'mode': 0o4755}
+    for name in ('x', '.x.xm-part', '.x', '.fetched'):
+        receiver.take({'path': name, 'link': str(precious), **facts}, b'')
+    receiver.take({'path': 'x', 'last': True, **facts}, b'theirs')
+    assert precious.read_text() == 'mine'
+    assert (out / 'x').read_text() == 'theirs'
+    assert stat.S_IMODE((out / 'x').stat().st_mode) == 0o755
+
+
+def test_results_may_have_the_longest_of_names(site, tmp_path):
+    one = unit(tmp_path / 'home', task())
+    there = Path(site.folder(one)) / 'train' / 'out'
+    there.mkdir(parents=True)
+    (there / ('日' * 85)).write_text('x')
+    wait_for(lambda: site.mirror({}, {'4@b': one}))
+    assert os.listdir(one.task_folder(one.tasks[0]) / 'out') == ['日' * 85]
