@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.engines import slurm_processes as processes
@@ -48,7 +49,7 @@ def patient(
 def _running(scene: Scene, kind: str) -> Mapping[str, Unit]:
     """Units that don't heed TERM and have a long time of grace."""
     tasks = {'group': [_DEAF, _DEAF]}.get(kind, [_DEAF])
-    copies = {'nodes': 2} if kind == 'copies' else {}
+    copies: dict[str, Any] = {'nodes': 2} if kind == 'copies' else {}
     units = [scene.unit(*tasks, grace=300, **copies) for _ in range(2 if kind == 'array' else 1)]
     refs = scene.submit(*units)
     scene.running(refs)

@@ -179,7 +179,8 @@ def test_a_batch_without_a_job_is_asked_for_by_its_name(backend, fake_slurm, tmp
     (answer,) = submit(backend, unit)
     batch = forget_job(tmp_path)
     assert create(os.environ).find([unit]) == {unit.key: answer.ref}
-    assert (batch / 'job').read_text().startswith('4711\n')
+    # When it was submitted nobody knows: not when it was found.
+    assert (batch / 'job').read_text() == '4711\n0.000\n'
 
 
 def test_a_batch_that_only_accounting_remembers_is_found(backend, fake_slurm, tmp_path):

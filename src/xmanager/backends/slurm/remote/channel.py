@@ -303,9 +303,8 @@ class Channel:
 
     def _await(self, event: int, timeout: float) -> int:
         """The descriptor, when it is ready."""
-        process = self._process
-        assert process is not None
-        stream = process.stdin if event == select.POLLOUT else process.stdout
+        assert self._process is not None
+        stream = self._process.stdin if event == select.POLLOUT else self._process.stdout
         assert stream is not None
         poll = select.poll()
         poll.register(stream.fileno(), event)
