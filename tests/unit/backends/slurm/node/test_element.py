@@ -169,7 +169,8 @@ def test_standard_output_and_error_are_one_log_and_input_is_empty(start):
 def test_the_program_gets_default_signal_handling(start):
     started = start('/bin/grep', '^SigIgn', '/proc/self/status')
     started.wait()
-    assert int(started.log.split()[1], 16) == 0
+    # The first 31; those that the C library keeps to itself are left as they came.
+    assert int(started.log.split()[1], 16) & 0x7FFFFFFF == 0
 
 
 def test_it_runs_the_program_in_its_folder(start, tmp_path):
