@@ -144,6 +144,7 @@ class Handover:
         moved = {unit.id for unit in self._outbox.flush() if unit.state == STARTING}
         # The others were stopped by somebody between our reading and our writing.
         deferred = self._submit(counter, [record for record in records if record.id in moved])
+        self._outbox.flush()  # Launchers wait for it, to leave.
         counter.line.remove([record.id for record in records])
         if deferred:
             counter.line.is_stale = True
