@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 
@@ -51,6 +52,9 @@ def run(path: str, argv: Sequence[str]) -> int:
     """Runs a launch script and says what went wrong in it; returns the exit code."""
     from xmanager.launch.script import ScriptFailed, run_script
 
+    # What was imported stays until the end, and so does what a script has made once it is over: to look through all that
+    # for garbage costs a launch of 1,000 units a tenth of a second at its end alone.
+    gc.freeze()
     try:
         return run_script(path, argv)
     except ScriptFailed as failure:
@@ -60,6 +64,8 @@ def run(path: str, argv: Sequence[str]) -> int:
             traceback.print_exception(failure.error)
         failures.say(failure.told)
         return failures.FAILED
+    finally:
+        gc.freeze()
 
 
 def _split(words: list[str]) -> tuple[str, list[str]]:
