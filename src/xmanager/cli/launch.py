@@ -52,8 +52,8 @@ def run(path: str, argv: Sequence[str]) -> int:
     """Runs a launch script and says what went wrong in it; returns the exit code."""
     from xmanager.launch.script import ScriptFailed, run_script
 
-    # What was imported stays until the end, and so does what a script has made once it is over: to look through all that
-    # for garbage costs a launch of 1,000 units a tenth of a second at its end alone.
+    # What was imported stays until the end, and so does what a script has made once it is over: to look through all
+    # that for garbage costs a launch of 1,000 units a tenth of a second at its end alone.
     gc.freeze()
     try:
         return run_script(path, argv)
