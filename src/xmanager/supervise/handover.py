@@ -79,7 +79,7 @@ class Handover:
         self.stale()
 
     def stale(self) -> None:
-        """Others than the store's users have changed what waits."""
+        """What waits may have changed: each line is read anew before it is used."""
         for counter in self._counters.values():
             counter.line.is_stale = True
 

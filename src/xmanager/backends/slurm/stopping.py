@@ -64,7 +64,7 @@ class Stops:
     def __init__(self, site: Site, clock: Callable[[], float] = time.monotonic) -> None:
         self._site = site
         self._clock = clock
-        self._todo: deque[list[str]] = deque()
+        self._untold: deque[list[str]] = deque()
         self._finished: list[Stop] = []
         self._running: Running | None = None
         self._free_at = 0.0
@@ -72,7 +72,7 @@ class Stops:
     @property
     def is_busy(self) -> bool:
         """Whether there is something to tell to Slurm."""
-        return self._running is not None or bool(self._todo or self._finished)
+        return self._running is not None or bool(self._untold or self._finished)
 
     @property
     def is_telling(self) -> bool:
@@ -123,7 +123,7 @@ class Stops:
                     time.sleep(0.01)
                 self._running.cancel()
         self._running = None
-        self._todo.clear()
+        self._untold.clear()
 
     def _signal(self, name: str, stops: Sequence[Stop]) -> None:
         for is_alone in (True, False):
@@ -133,23 +133,23 @@ class Stops:
     def _say(self, command: Callable[[Sequence[str]], list[str]], stops: Sequence[Stop]) -> None:
         names = _names(stops)
         for first in range(0, len(names), _MOST):
-            self._todo.append(command(names[first : first + _MOST]))
+            self._untold.append(command(names[first : first + _MOST]))
 
     def _tell(self, now: float) -> None:
         """One command at a time; one that did not reach Slurm is told again."""
         try:
             while now >= self._free_at:
                 if self._running is None:
-                    if not self._todo:
+                    if not self._untold:
                         return
-                    self._running = self._site.start(self._todo[0])
+                    self._running = self._site.start(self._untold[0])
                 answer = self._running.poll()
                 if answer is None:
                     return
                 self._running = None
                 if answer.code and commands.is_out_of_reach(answer.err):
                     raise UnreachableError(commands.words(answer))
-                self._todo.popleft()
+                self._untold.popleft()
         except (
             UnreachableError
         ):  # Slurm being down is told of by whoever asks it how the units fare.
